@@ -8,11 +8,11 @@ namespace molesignal {
 [[noreturn]] void assertion_failed(const char* expression, const char* file, int line);
 }  // namespace molesignal
 
-#define MS_ASSERT(expression)                                                  \
-    do {                                                                       \
-        if (!(expression)) [[unlikely]] {                                      \
-            ::molesignal::assertion_failed(#expression, __FILE__, __LINE__);   \
-        }                                                                      \
+#define MS_ASSERT(expression)                                                \
+    do {                                                                     \
+        if (!(expression)) [[unlikely]] {                                    \
+            ::molesignal::assertion_failed(#expression, __FILE__, __LINE__); \
+        }                                                                    \
     } while (false)
 
 #if defined(MS_DCHECKS)

@@ -40,7 +40,8 @@ public:
 
     /// Waits until `condition` is notified, until `deadline` has passed, or spuriously.
     /// `mutex` is held before and after; the caller checks its predicate and the time again.
-    virtual void wait_until(Mutex& mutex, CondVar& condition, SteadyNanos deadline) MS_REQUIRES(mutex) = 0;
+    virtual void wait_until(Mutex& mutex, CondVar& condition, SteadyNanos deadline)
+        MS_REQUIRES(mutex) = 0;
 };
 
 /// The machine's clock.
@@ -48,7 +49,8 @@ class SystemClock final : public Clock {
 public:
     UnixNanos now() const override;
     SteadyNanos steady_now() const override;
-    void wait_until(Mutex& mutex, CondVar& condition, SteadyNanos deadline) MS_REQUIRES(mutex) override;
+    void wait_until(Mutex& mutex, CondVar& condition, SteadyNanos deadline)
+        MS_REQUIRES(mutex) override;
 };
 
 }  // namespace molesignal

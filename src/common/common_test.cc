@@ -1,6 +1,6 @@
-#include <gtest/gtest.h>
-
 #include <atomic>
+
+#include <gtest/gtest.h>
 
 #include "common/bytes.h"
 #include "common/crc32c.h"
@@ -27,7 +27,9 @@ TEST(Crc32c, HardwareAgreesWithPortableAtEveryLengthAndContinues) {
     for (std::size_t size = 0; size <= data.size(); ++size) {
         const auto whole = crc32c(Bytes(data).first(size));
         EXPECT_EQ(whole, crc32c_portable(Bytes(data).first(size)));
-        EXPECT_EQ(whole, crc32c(Bytes(data).subspan(size / 3, size - size / 3), crc32c(Bytes(data).first(size / 3))));
+        EXPECT_EQ(whole,
+                  crc32c(Bytes(data).subspan(size / 3, size - size / 3),
+                         crc32c(Bytes(data).first(size / 3))));
     }
 }
 

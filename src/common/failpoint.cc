@@ -1,16 +1,14 @@
 #include "common/failpoint.h"
 
-#include <unistd.h>
-
-#include <csignal>
-
 #include <algorithm>
 #include <atomic>
 #include <charconv>
+#include <csignal>
 #include <map>
 #include <string>
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include "common/mutex.h"
 
@@ -57,7 +55,8 @@ Result<> Failpoint::pass() {
         auto& map = armed_map();
         const MutexLock lock(map.mutex);
         const auto found = map.points.find(std::string_view(name_));
-        if (found != map.points.end() && found->second.hits_left > 0 && --found->second.hits_left == 0) {
+        if (found != map.points.end() && found->second.hits_left > 0 &&
+            --found->second.hits_left == 0) {
             action = found->second.action;
         }
     }
@@ -83,16 +82,19 @@ Result<> arm_failpoints(std::string_view spec) {
         spec = comma == std::string_view::npos ? std::string_view{} : spec.substr(comma + 1);
         const auto equals = item.find('=');
         if (equals == std::string_view::npos) {
-            return Error(ErrorCode::kInvalidArgument, fmt::format("failpoint '{}': want name=action[@hit]", item));
+            return Error(ErrorCode::kInvalidArgument,
+                         fmt::format("failpoint '{}': want name=action[@hit]", item));
         }
         const auto name = item.substr(0, equals);
         auto action_text = item.substr(equals + 1);
         Armed armed{.action = Failpoint::Action::kNone, .hits_left = 1};
         if (const auto at = action_text.find('@'); at != std::string_view::npos) {
             const auto hit = action_text.substr(at + 1);
-            const auto parsed = std::from_chars(hit.data(), hit.data() + hit.size(), armed.hits_left);
+            const auto parsed =
+                std::from_chars(hit.data(), hit.data() + hit.size(), armed.hits_left);
             if (parsed.ec != std::errc{} || armed.hits_left < 1) {
-                return Error(ErrorCode::kInvalidArgument, fmt::format("failpoint {}: bad hit '{}'", name, hit));
+                return Error(ErrorCode::kInvalidArgument,
+                             fmt::format("failpoint {}: bad hit '{}'", name, hit));
             }
             action_text = action_text.substr(0, at);
         }
@@ -101,10 +103,12 @@ Result<> arm_failpoints(std::string_view spec) {
         } else if (action_text == "error") {
             armed.action = Failpoint::Action::kError;
         } else {
-            return Error(ErrorCode::kInvalidArgument, fmt::format("failpoint {}: unknown action '{}'", name, action_text));
+            return Error(ErrorCode::kInvalidArgument,
+                         fmt::format("failpoint {}: unknown action '{}'", name, action_text));
         }
         if (std::ranges::find(names, name) == names.end()) {
-            return Error(ErrorCode::kInvalidArgument, fmt::format("no failpoint is named '{}'", name));
+            return Error(ErrorCode::kInvalidArgument,
+                         fmt::format("no failpoint is named '{}'", name));
         }
         points.insert_or_assign(std::string(name), armed);
     }

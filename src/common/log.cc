@@ -1,9 +1,8 @@
 #include "common/log.h"
 
+#include <atomic>
 #include <cstdio>
 #include <ctime>
-
-#include <atomic>
 
 #include <fmt/format.h>
 
@@ -50,7 +49,8 @@ bool is_plain(std::string_view text) {
     }
     for (const char character : text) {
         const auto byte = static_cast<unsigned char>(character);
-        if (byte <= 0x20 || byte == 0x7f || character == '"' || character == '\\' || character == '=') {
+        if (byte <= 0x20 || byte == 0x7f || character == '"' || character == '\\' ||
+            character == '=') {
             return false;
         }
     }
@@ -64,8 +64,14 @@ std::string timestamp() {
     const std::time_t seconds = now.value / 1'000'000'000;
     std::tm parts{};
     ::gmtime_r(&seconds, &parts);
-    return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:06}Z", parts.tm_year + 1900, parts.tm_mon + 1,
-                       parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec, now.value % 1'000'000'000 / 1000);
+    return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:06}Z",
+                       parts.tm_year + 1900,
+                       parts.tm_mon + 1,
+                       parts.tm_mday,
+                       parts.tm_hour,
+                       parts.tm_min,
+                       parts.tm_sec,
+                       now.value % 1'000'000'000 / 1000);
 }
 
 }  // namespace
@@ -80,12 +86,14 @@ void configure_log(LogLevel level, LogFormat format, const Clock& clock) {
 }
 
 Result<LogLevel> parse_log_level(std::string_view text) {
-    for (const auto level : {LogLevel::kDebug, LogLevel::kInfo, LogLevel::kWarn, LogLevel::kError}) {
+    for (const auto level :
+         {LogLevel::kDebug, LogLevel::kInfo, LogLevel::kWarn, LogLevel::kError}) {
         if (text == level_name(level)) {
             return level;
         }
     }
-    return Error(ErrorCode::kInvalidArgument, fmt::format("log level '{}': want debug, info, warn or error", text));
+    return Error(ErrorCode::kInvalidArgument,
+                 fmt::format("log level '{}': want debug, info, warn or error", text));
 }
 
 void log(LogLevel level, std::string_view message, std::initializer_list<LogField> fields) {
@@ -94,7 +102,8 @@ void log(LogLevel level, std::string_view message, std::initializer_list<LogFiel
     }
     std::string line;
     if (line_format.load(std::memory_order_relaxed) == LogFormat::kJson) {
-        line = fmt::format(R"({{"time":"{}","level":"{}","message":)", timestamp(), level_name(level));
+        line =
+            fmt::format(R"({{"time":"{}","level":"{}","message":)", timestamp(), level_name(level));
         append_quoted(line, message);
         for (const auto& field : fields) {
             line.push_back(',');

@@ -19,7 +19,8 @@ struct LogField {
     LogField(std::string_view name, const char* text) : key(name), value(text) {}
     LogField(std::string_view name, const std::string& text) : key(name), value(text) {}
     template <std::integral Integer>
-    LogField(std::string_view name, Integer number) : key(name), value(std::to_string(number)), is_number(true) {}
+    LogField(std::string_view name, Integer number)
+        : key(name), value(std::to_string(number)), is_number(true) {}
     LogField(std::string_view name, double number);
 
     std::string_view key;

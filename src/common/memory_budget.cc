@@ -40,9 +40,15 @@ Result<> MemoryBudget::reserve(std::int64_t bytes) {
         if (parent_ != nullptr) {
             parent_->release(bytes);
         }
-        return Error(ErrorCode::kResourceExhausted,
-                     fmt::format("memory of {}: {} bytes in use and {} more wanted exceed the limit of {} ({})",
-                                 name_, now - bytes, bytes, bytes_max_, setting_));
+        return Error(
+            ErrorCode::kResourceExhausted,
+            fmt::format(
+                "memory of {}: {} bytes in use and {} more wanted exceed the limit of {} ({})",
+                name_,
+                now - bytes,
+                bytes,
+                bytes_max_,
+                setting_));
     }
     auto peak = peak_.load(std::memory_order_relaxed);
     while (now > peak && !peak_.compare_exchange_weak(peak, now, std::memory_order_relaxed)) {

@@ -16,8 +16,12 @@ namespace molesignal {
 class MemoryBudget : public std::enable_shared_from_this<MemoryBudget> {
 public:
     /// `setting` names the configuration key of the limit; it appears in errors.
-    static std::shared_ptr<MemoryBudget> make_root(std::string name, std::string setting, std::int64_t bytes_max);
-    std::shared_ptr<MemoryBudget> make_child(std::string name, std::string setting, std::int64_t bytes_max);
+    static std::shared_ptr<MemoryBudget> make_root(std::string name,
+                                                   std::string setting,
+                                                   std::int64_t bytes_max);
+    std::shared_ptr<MemoryBudget> make_child(std::string name,
+                                             std::string setting,
+                                             std::int64_t bytes_max);
 
     /// Counts `bytes`, or fails with kResourceExhausted naming limit, value and setting.
     Result<> reserve(std::int64_t bytes);
@@ -32,7 +36,10 @@ public:
     const std::string& name() const { return name_; }
 
 private:
-    MemoryBudget(std::shared_ptr<MemoryBudget> parent, std::string name, std::string setting, std::int64_t bytes_max);
+    MemoryBudget(std::shared_ptr<MemoryBudget> parent,
+                 std::string name,
+                 std::string setting,
+                 std::int64_t bytes_max);
 
     std::shared_ptr<MemoryBudget> parent_;
     std::string name_;

@@ -53,25 +53,36 @@ struct FamilyOf {
 struct MetricRegistry::Implementation {
     prometheus::Registry registry;
     Mutex mutex;
-    std::map<std::string, FamilyOf<prometheus::Family<prometheus::Counter>, PrometheusCounter>, std::less<>> counters
-        MS_GUARDED_BY(mutex);
-    std::map<std::string, FamilyOf<prometheus::Family<prometheus::Gauge>, PrometheusGauge>, std::less<>> gauges
-        MS_GUARDED_BY(mutex);
-    std::map<std::string, FamilyOf<prometheus::Family<prometheus::Histogram>, PrometheusHistogram>, std::less<>>
+    std::map<std::string,
+             FamilyOf<prometheus::Family<prometheus::Counter>, PrometheusCounter>,
+             std::less<>>
+        counters MS_GUARDED_BY(mutex);
+    std::map<std::string,
+             FamilyOf<prometheus::Family<prometheus::Gauge>, PrometheusGauge>,
+             std::less<>>
+        gauges MS_GUARDED_BY(mutex);
+    std::map<std::string,
+             FamilyOf<prometheus::Family<prometheus::Histogram>, PrometheusHistogram>,
+             std::less<>>
         histograms MS_GUARDED_BY(mutex);
 };
 
 MetricRegistry::MetricRegistry() : implementation_(std::make_unique<Implementation>()) {}
 MetricRegistry::~MetricRegistry() = default;
 
-Counter& MetricRegistry::counter(std::string_view name, std::string_view help, const MetricLabels& labels) {
+Counter& MetricRegistry::counter(std::string_view name,
+                                 std::string_view help,
+                                 const MetricLabels& labels) {
     auto& all = *implementation_;
     const MutexLock lock(all.mutex);
     MS_ASSERT(!all.gauges.contains(name));
     MS_ASSERT(!all.histograms.contains(name));
     auto& entry = all.counters[std::string(name)];
     if (entry.family == nullptr) {
-        entry.family = &prometheus::BuildCounter().Name(std::string(name)).Help(std::string(help)).Register(all.registry);
+        entry.family = &prometheus::BuildCounter()
+                            .Name(std::string(name))
+                            .Help(std::string(help))
+                            .Register(all.registry);
     }
     auto& series = entry.series[labels];
     if (series == nullptr) {
@@ -80,14 +91,19 @@ Counter& MetricRegistry::counter(std::string_view name, std::string_view help, c
     return *series;
 }
 
-Gauge& MetricRegistry::gauge(std::string_view name, std::string_view help, const MetricLabels& labels) {
+Gauge& MetricRegistry::gauge(std::string_view name,
+                             std::string_view help,
+                             const MetricLabels& labels) {
     auto& all = *implementation_;
     const MutexLock lock(all.mutex);
     MS_ASSERT(!all.counters.contains(name));
     MS_ASSERT(!all.histograms.contains(name));
     auto& entry = all.gauges[std::string(name)];
     if (entry.family == nullptr) {
-        entry.family = &prometheus::BuildGauge().Name(std::string(name)).Help(std::string(help)).Register(all.registry);
+        entry.family = &prometheus::BuildGauge()
+                            .Name(std::string(name))
+                            .Help(std::string(help))
+                            .Register(all.registry);
     }
     auto& series = entry.series[labels];
     if (series == nullptr) {
@@ -106,8 +122,10 @@ Histogram& MetricRegistry::histogram(std::string_view name,
     MS_ASSERT(!all.gauges.contains(name));
     auto& entry = all.histograms[std::string(name)];
     if (entry.family == nullptr) {
-        entry.family =
-            &prometheus::BuildHistogram().Name(std::string(name)).Help(std::string(help)).Register(all.registry);
+        entry.family = &prometheus::BuildHistogram()
+                            .Name(std::string(name))
+                            .Help(std::string(help))
+                            .Register(all.registry);
     }
     auto& series = entry.series[labels];
     if (series == nullptr) {
@@ -117,8 +135,8 @@ Histogram& MetricRegistry::histogram(std::string_view name,
 }
 
 const std::vector<double>& MetricRegistry::latency_buckets() {
-    static const std::vector<double> buckets = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1,
-                                                0.25,   0.5,   1,      2.5,   5,    10,    30,   60};
+    static const std::vector<double> buckets = {
+        0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60};
     return buckets;
 }
 

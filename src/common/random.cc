@@ -1,9 +1,9 @@
 #include "common/random.h"
 
-#include <sys/random.h>
-
 #include <array>
 #include <cerrno>
+
+#include <sys/random.h>
 
 namespace molesignal {
 

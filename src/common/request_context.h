@@ -44,7 +44,8 @@ struct RequestContext {
         if (cancel.cancelled()) {
             return Error(ErrorCode::kCancelled, "the request was cancelled");
         }
-        if (clock != nullptr && deadline != SteadyNanos::never() && clock->steady_now() >= deadline) {
+        if (clock != nullptr && deadline != SteadyNanos::never() &&
+            clock->steady_now() >= deadline) {
             return Error(ErrorCode::kTimeout, "the request's deadline has passed");
         }
         return {};

@@ -27,7 +27,8 @@ enum class ErrorCode : std::uint8_t {
 /// Why an operation failed. The code is for programs, the message for people.
 class [[nodiscard]] Error {
 public:
-    Error(ErrorCode code, std::string message,
+    Error(ErrorCode code,
+          std::string message,
           std::source_location where = std::source_location::current())
         : code_(code), message_(std::move(message)), where_(where) {}
 
@@ -55,29 +56,30 @@ class [[nodiscard]] Result : public tl::expected<T, Error> {
 public:
     using Base::Base;
     Result(Base base) : Base(std::move(base)) {}  // NOLINT(google-explicit-constructor)
-    Result(Error error) : Base(tl::unexpected<Error>(std::move(error))) {}  // NOLINT(google-explicit-constructor)
+    Result(Error error)
+        : Base(tl::unexpected<Error>(std::move(error))) {}  // NOLINT(google-explicit-constructor)
 };
 
 }  // namespace molesignal
 
 #define MS_CONCAT_INNER(a, b) a##b
 #define MS_CONCAT(a, b) MS_CONCAT_INNER(a, b)
-#define MS_TRY_IMPL(temporary, return_keyword, target, expression)           \
-    auto temporary = (expression);                                            \
-    if (!temporary.has_value()) [[unlikely]] {                                \
-        return_keyword std::move(temporary).error();                          \
-    }                                                                         \
+#define MS_TRY_IMPL(temporary, return_keyword, target, expression) \
+    auto temporary = (expression);                                 \
+    if (!temporary.has_value()) [[unlikely]] {                     \
+        return_keyword std::move(temporary).error();               \
+    }                                                              \
     target = *std::move(temporary)
 /// MS_TRY(auto file, fs.open(path));  -- returns the error, or goes on.
 #define MS_TRY(target, expression) \
     MS_TRY_IMPL(MS_CONCAT(ms_try_, __COUNTER__), return, target, expression)
 #define MS_CO_TRY(target, expression) \
     MS_TRY_IMPL(MS_CONCAT(ms_try_, __COUNTER__), co_return, target, expression)
-#define MS_CHECK_OK_IMPL(return_keyword, expression)                         \
-    do {                                                                      \
+#define MS_CHECK_OK_IMPL(return_keyword, expression)                              \
+    do {                                                                          \
         if (auto ms_result = (expression); !ms_result.has_value()) [[unlikely]] { \
-            return_keyword std::move(ms_result).error();                     \
-        }                                                                     \
+            return_keyword std::move(ms_result).error();                          \
+        }                                                                         \
     } while (false)
 #define MS_TRY_VOID(expression) MS_CHECK_OK_IMPL(return, expression)
 #define MS_CO_TRY_VOID(expression) MS_CHECK_OK_IMPL(co_return, expression)

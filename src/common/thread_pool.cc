@@ -1,8 +1,7 @@
 #include "common/thread_pool.h"
 
-#include <pthread.h>
-
 #include <fmt/format.h>
+#include <pthread.h>
 
 namespace molesignal {
 
@@ -19,8 +18,11 @@ Result<> ThreadPool::submit(std::function<void()> task) {
     }
     if (queue_.size() >= options_.queue_tasks_max) {
         return Error(ErrorCode::kResourceExhausted,
-                     fmt::format("{} tasks wait for {}, the limit is {} ({})", queue_.size(), options_.name,
-                                 options_.queue_tasks_max, options_.setting));
+                     fmt::format("{} tasks wait for {}, the limit is {} ({})",
+                                 queue_.size(),
+                                 options_.name,
+                                 options_.queue_tasks_max,
+                                 options_.setting));
     }
     queue_.push_back(std::move(task));
     if (queue_.size() > idle_ && threads_.size() < options_.threads_max) {

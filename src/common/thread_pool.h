@@ -17,10 +17,10 @@ namespace molesignal {
 class ThreadPool {
 public:
     struct Options {
-        std::string name;                ///< Thread name, at most 15 characters.
+        std::string name;  ///< Thread name, at most 15 characters.
         std::size_t threads_max = 1;
         std::size_t queue_tasks_max = 1024;
-        std::string setting;             ///< The setting that bounds the queue, for errors.
+        std::string setting;  ///< The setting that bounds the queue, for errors.
     };
     explicit ThreadPool(Options options);
     ~ThreadPool();
