@@ -1,0 +1,28 @@
+#include "storage/hot_rows.h"
+
+#include <algorithm>
+
+namespace molesignal {
+std::uint64_t HotSnapshot::rows() const {
+    std::uint64_t sum = 0;
+    for (const auto& chunk : chunks) {
+        sum += chunk.rows - chunk.begin;
+    }
+    return sum;
+}
+
+void drop_flushed_rows(HotSnapshot& snapshot,
+                       const std::vector<std::pair<ShardId, Position>>& checkpoints) {
+    for (auto& chunk : snapshot.chunks) {
+        const auto found =
+            std::ranges::find(checkpoints, chunk.shard, &std::pair<ShardId, Position>::first);
+        if (found == checkpoints.end() || found->second <= chunk.first_position) {
+            continue;
+        }
+        const auto flushed = found->second.value - chunk.first_position.value;
+        chunk.begin = static_cast<std::uint32_t>(std::min<std::uint64_t>(chunk.rows, flushed));
+    }
+    std::erase_if(snapshot.chunks, [](const HotChunk& chunk) { return chunk.begin == chunk.rows; });
+}
+
+}  // namespace molesignal
