@@ -16,7 +16,11 @@ void drop_flushed_rows(HotSnapshot& snapshot,
     for (auto& chunk : snapshot.chunks) {
         const auto found =
             std::ranges::find(checkpoints, chunk.shard, &std::pair<ShardId, Position>::first);
-        if (found == checkpoints.end() || found->second <= chunk.first_position) {
+        if (found == checkpoints.end()) {
+            chunk.begin = chunk.rows;
+            continue;
+        }
+        if (found->second <= chunk.first_position) {
             continue;
         }
         const auto flushed = found->second.value - chunk.first_position.value;

@@ -32,7 +32,9 @@ public:
     virtual HotSnapshot hot_snapshot(const StreamId& stream) = 0;
 };
 
-/// Cuts `snapshot` down to rows at or above each shard's checkpoint.
+/// Cuts `snapshot` down to rows at or above each shard's checkpoint. A shard that is not among
+/// `checkpoints` is gone from the catalogue, which happens only after all its rows were flushed (or
+/// its stream deleted): all of its rows are dropped.
 void drop_flushed_rows(HotSnapshot& snapshot,
                        const std::vector<std::pair<ShardId, Position>>& checkpoints);
 
