@@ -22,6 +22,9 @@ struct HttpHeader {
 /// ASCII, without case.
 bool equal_ignoring_case(std::string_view left, std::string_view right);
 
+/// Without spaces and tabs at both ends.
+std::string_view trim_spaces(std::string_view text);
+
 /// The value of the first field called `name` (without case), or nothing.
 std::optional<std::string_view> find_header(const std::vector<HttpHeader>& headers,
                                             std::string_view name);

@@ -1,0 +1,72 @@
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
+
+#include "common/memory_budget.h"
+#include "common/mutex.h"
+#include "common/thread_pool.h"
+#include "net/http_server.h"
+
+namespace molesignal {
+
+class HttpConnection;
+
+/// One I/O thread with the connections that live on it. All but `context` and `thread` is touched
+/// only on that thread.
+struct HttpLoop {
+    boost::asio::io_context context{1};
+    boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work{
+        context.get_executor()};
+    boost::asio::steady_timer sweeper{context};
+    bool sweeping = false;
+    bool stopping = false;
+    std::set<HttpConnection*> connections;
+    std::thread thread;
+};
+
+/// What all connections of a server share. Thread-safe where not const.
+struct HttpEngine {
+    HttpEngine(HttpServerOptions options_,
+               HttpHandler handler_,
+               HttpHooks hooks_,
+               Clock& clock_,
+               Random& random_);
+
+    const HttpServerOptions options;
+    const HttpHandler handler;
+    const HttpHooks hooks;
+    Clock& clock;
+    Random& random;
+    ThreadPool pool;
+    std::shared_ptr<MemoryBudget> budget;
+
+    std::atomic<bool> draining{false};
+    std::atomic<std::uint64_t> queued{0};  ///< Requests that wait for a pool thread.
+    std::atomic<std::uint64_t> connections_total{0};
+    std::atomic<std::uint64_t> connections_refused{0};
+    std::atomic<std::uint64_t> requests_total{0};
+    std::atomic<std::uint64_t> requests_running{0};
+
+    /// Counts an opened or closed connection; wakes who waits for none to be left.
+    std::uint64_t connection_opened();
+    void connection_closed();
+    std::uint64_t connections_open() const;
+    /// kTimeout when `deadline` passes with connections open.
+    Result<> wait_until_closed(SteadyNanos deadline);
+
+private:
+    mutable Mutex mutex_;
+    CondVar changed_;
+    std::uint64_t open_ MS_GUARDED_BY(mutex_) = 0;
+};
+
+}  // namespace molesignal
