@@ -20,14 +20,15 @@ struct HttpClientOptions {
     std::size_t header_bytes_max = 64 << 10;
     std::int64_t connect_timeout_ms = 5'000;
     std::int64_t idle_timeout_ms = 120'000;  ///< Without a byte sent or received.
-    std::string accept_encoding;             ///< "zstd, gzip" asks for compression; empty: none.
+    std::string accept_encoding = {};        ///< "zstd, gzip" asks for compression; empty: none.
 };
 
 struct HttpClientRequest {
     std::string method = "GET";
-    std::string url;  ///< "http://host[:port]/path?query", already escaped.
-    std::vector<HttpHeader> headers;
-    std::string_view body;  ///< Must outlive the call. Compress it yourself and set the header.
+    std::string url = {};  ///< "http://host[:port]/path?query", already escaped.
+    std::vector<HttpHeader> headers = {};
+    std::string_view body =
+        {};  ///< Must outlive the call. Compress it yourself and set the header.
 };
 
 struct HttpClientResponse {

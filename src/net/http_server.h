@@ -34,7 +34,7 @@ struct HttpServerOptions {
     std::int64_t retry_after_seconds = 1;        ///< Sent with every 503 of the engine.
     std::size_t compress_bytes_min = 1024;       ///< Smaller answers are not compressed.
     std::string thread_name = "http";            ///< Prefix of the thread names, at most 11 chars.
-    std::shared_ptr<MemoryBudget> memory;        ///< Parent of the in-flight budget; may be null.
+    std::shared_ptr<MemoryBudget> memory = {};   ///< Parent of the in-flight budget; may be null.
 };
 
 /// One answered request, for access logs and metrics.
