@@ -11,6 +11,27 @@ std::uint64_t HotSnapshot::rows() const {
     return sum;
 }
 
+void add_hot_fields(StreamSchema& schema, const HotSnapshot& snapshot) {
+    std::int32_t next = -1;
+    for (std::size_t i = 0; i < snapshot.fields.size(); ++i) {
+        const auto& [name, type] = snapshot.fields[i];
+        if (name == kExtraField) {
+            continue;
+        }
+        const auto known = std::ranges::find_if(schema.variants, [&](const FieldVariant& variant) {
+            return variant.type == type && variant.name == name;
+        });
+        if (known != schema.variants.end()) {
+            known->inexact_as_float |= snapshot.inexact_as_float[i];
+            continue;
+        }
+        schema.variants.push_back({.id = FieldId{next--},
+                                   .name = name,
+                                   .type = type,
+                                   .inexact_as_float = snapshot.inexact_as_float[i]});
+    }
+}
+
 void drop_flushed_rows(HotSnapshot& snapshot,
                        const std::vector<std::pair<ShardId, Position>>& checkpoints) {
     for (auto& chunk : snapshot.chunks) {

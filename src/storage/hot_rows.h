@@ -32,6 +32,10 @@ public:
     virtual HotSnapshot hot_snapshot(const StreamId& stream) = 0;
 };
 
+/// Adds the hot rows' fields to `schema` where it lacks them, with ids that no stored field has
+/// (negative): they are the query's own until a flush gives them real ones.
+void add_hot_fields(StreamSchema& schema, const HotSnapshot& snapshot);
+
 /// Cuts `snapshot` down to rows at or above each shard's checkpoint. A shard that is not among
 /// `checkpoints` is gone from the catalogue, which happens only after all its rows were flushed (or
 /// its stream deleted): all of its rows are dropped.
