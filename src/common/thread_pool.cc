@@ -12,24 +12,27 @@ ThreadPool::~ThreadPool() {
 }
 
 Result<> ThreadPool::submit(std::function<void()> task) {
-    const MutexLock lock(mutex_);
-    if (stopping_) {
-        return Error(ErrorCode::kUnavailable, fmt::format("{} is stopping", options_.name));
+    {
+        const MutexLock lock(mutex_);
+        if (stopping_) {
+            return Error(ErrorCode::kUnavailable, fmt::format("{} is stopping", options_.name));
+        }
+        if (queue_.size() >= options_.queue_tasks_max) {
+            return Error(ErrorCode::kResourceExhausted,
+                         fmt::format("{} tasks wait for {}, the limit is {} ({})",
+                                     queue_.size(),
+                                     options_.name,
+                                     options_.queue_tasks_max,
+                                     options_.setting));
+        }
+        queue_.push_back(std::move(task));
+        if (queue_.size() > idle_ && threads_.size() < options_.threads_max) {
+            threads_.emplace_back([this] { run(); });
+            return {};
+        }
     }
-    if (queue_.size() >= options_.queue_tasks_max) {
-        return Error(ErrorCode::kResourceExhausted,
-                     fmt::format("{} tasks wait for {}, the limit is {} ({})",
-                                 queue_.size(),
-                                 options_.name,
-                                 options_.queue_tasks_max,
-                                 options_.setting));
-    }
-    queue_.push_back(std::move(task));
-    if (queue_.size() > idle_ && threads_.size() < options_.threads_max) {
-        threads_.emplace_back([this] { run(); });
-    } else {
-        wake_.notify_one();
-    }
+    // Not under the lock, which the woken thread wants first.
+    wake_.notify_one();
     return {};
 }
 
