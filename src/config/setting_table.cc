@@ -1,0 +1,210 @@
+#include <array>
+
+#include "config/setting.h"
+
+namespace molesignal {
+
+namespace {
+
+using Words = std::string_view;
+constexpr std::array<Words, 2> kAuthModes{"none", "token"};
+constexpr std::array<Words, 3> kFlushStrategies{"batch", "every_write", "none"};
+constexpr std::array<Words, 3> kSyncLevels{"data", "all", "none"};
+constexpr std::array<Words, 2> kObjectBackends{"local", "s3"};
+constexpr std::array<Words, 2> kMetaBackends{"sqlite", "postgres"};
+constexpr std::array<Words, 4> kLogLevels{"debug", "info", "warn", "error"};
+constexpr std::array<Words, 2> kLogFormats{"text", "json"};
+
+constexpr double kMiB = 1 << 20;
+constexpr double kGiB = 1 << 30;
+constexpr double kDaySecs = 86'400;
+
+template <class Enum>
+ChoiceRef choice(Enum& value) {
+    static_assert(sizeof(Enum) == 1);
+    return {reinterpret_cast<std::uint8_t*>(&value)};
+}
+
+// A table row's accessor: MEMBER(http.listen). A macro, because a pointer to a member of a member
+// does not exist.
+#define MS_MEMBER(path) +[](Config& c) -> SettingRef { return &c.path; }
+#define MS_CHOICE(path) +[](Config& c) -> SettingRef { return choice(c.path); }
+
+// clang-format off
+const Setting kTable[] = {
+    {.key = "node.data_dir", .meaning = "Directory that roots all relative paths (`--data-dir`).",
+     .ref = MS_MEMBER(node.data_dir), .form = TextForm::kRequired},
+    {.key = "node.drain_timeout_secs", .meaning = "Longest time that a shutdown waits for running requests and flushes.",
+     .ref = MS_MEMBER(node.drain_timeout_secs), .minimum = 1, .maximum = 3600, .unit = "s"},
+
+    {.key = "http.listen", .meaning = "Address of the HTTP API (`--http-listen`); port 0 takes a free one.",
+     .ref = MS_MEMBER(http.listen), .form = TextForm::kAddress},
+    {.key = "http.io_threads", .meaning = "Threads that read and write sockets.",
+     .ref = MS_MEMBER(http.io_threads), .minimum = 1, .maximum = 256, .unit = "threads"},
+    {.key = "http.handler_threads_max", .meaning = "Threads that work on requests.",
+     .ref = MS_MEMBER(http.handler_threads_max), .minimum = 1, .maximum = 4096, .unit = "threads"},
+    {.key = "http.handler_queue_requests_max", .meaning = "Requests that wait for a handler thread; beyond it 503.",
+     .ref = MS_MEMBER(http.handler_queue_requests_max), .minimum = 1, .maximum = 1e6, .unit = "requests"},
+    {.key = "http.connections_max", .meaning = "Open connections; beyond it 503 and the connection is closed.",
+     .ref = MS_MEMBER(http.connections_max), .minimum = 1, .maximum = 1e6, .unit = "connections"},
+    {.key = "http.url_bytes_max", .meaning = "Length of a request's URL; beyond it 414.",
+     .ref = MS_MEMBER(http.url_bytes_max), .minimum = 256, .maximum = kMiB, .unit = "bytes"},
+    {.key = "http.header_bytes_max", .meaning = "Length of a request's head; beyond it 431.",
+     .ref = MS_MEMBER(http.header_bytes_max), .minimum = 1024, .maximum = kMiB, .unit = "bytes"},
+    {.key = "http.body_bytes_max", .meaning = "One request's body, on the wire and after decompression, for every protocol (HTTP, OTLP, gRPC); beyond it 413.",
+     .ref = MS_MEMBER(http.body_bytes_max), .minimum = 1024, .maximum = kGiB, .unit = "bytes"},
+    {.key = "http.inflight_body_bytes_max", .meaning = "Bodies of all running requests together; beyond it 503 with Retry-After.",
+     .ref = MS_MEMBER(http.inflight_body_bytes_max), .minimum = 1024, .maximum = 64 * kGiB, .unit = "bytes"},
+    {.key = "http.header_timeout_ms", .meaning = "Time from a request's first byte to the end of its head; then 408.",
+     .ref = MS_MEMBER(http.header_timeout_ms), .minimum = 100, .maximum = 600'000, .unit = "ms"},
+    {.key = "http.body_idle_timeout_ms", .meaning = "Time between two pieces of a body; then 408.",
+     .ref = MS_MEMBER(http.body_idle_timeout_ms), .minimum = 100, .maximum = 600'000, .unit = "ms"},
+    {.key = "http.keepalive_timeout_ms", .meaning = "Time between two requests of a connection; then it is closed.",
+     .ref = MS_MEMBER(http.keepalive_timeout_ms), .minimum = 100, .maximum = 3'600'000, .unit = "ms"},
+    {.key = "http.write_timeout_ms", .meaning = "Time without progress while an answer is sent; then the connection is closed.",
+     .ref = MS_MEMBER(http.write_timeout_ms), .minimum = 100, .maximum = 600'000, .unit = "ms"},
+    {.key = "http.retry_after_seconds", .meaning = "Value of Retry-After in answers 503 of the HTTP engine.",
+     .ref = MS_MEMBER(http.retry_after_seconds), .minimum = 1, .maximum = 3600, .unit = "s"},
+    {.key = "http.compress_bytes_min", .meaning = "Smaller answers are not compressed.",
+     .ref = MS_MEMBER(http.compress_bytes_min), .minimum = 0, .maximum = kGiB, .unit = "bytes"},
+
+    {.key = "grpc.listen", .meaning = "Address of the gRPC API (`--grpc-listen`).",
+     .ref = MS_MEMBER(grpc.listen), .form = TextForm::kAddress},
+    {.key = "otlp.grpc_listen", .meaning = "Address of OTLP over gRPC (`--otlp-grpc-listen`).",
+     .ref = MS_MEMBER(otlp.grpc_listen), .form = TextForm::kAddress},
+    {.key = "otlp.http_listen", .meaning = "Address of OTLP over HTTP (`--otlp-http-listen`).",
+     .ref = MS_MEMBER(otlp.http_listen), .form = TextForm::kAddress},
+
+    {.key = "auth.mode", .meaning = "`none`: everybody may do everything, on loopback addresses only. `token`: every request needs a token.",
+     .ref = MS_CHOICE(auth.mode), .choices = kAuthModes},
+
+    {.key = "wal.dir", .meaning = "Directory of the write-ahead log.",
+     .ref = MS_MEMBER(wal.dir), .form = TextForm::kRequired},
+    {.key = "wal.segment_size_mb", .meaning = "Size of one file of the log, allocated in advance.",
+     .ref = MS_MEMBER(wal.segment_size_mb), .minimum = 1, .maximum = 4096, .unit = "MiB"},
+    {.key = "wal.total_mb", .meaning = "Size of the whole log; above it writers get 503 until a flush has freed space.",
+     .ref = MS_MEMBER(wal.total_mb), .minimum = 4, .maximum = 16e6, .unit = "MiB"},
+    {.key = "wal.reserve_mb", .meaning = "Space kept aside, used to go on flushing when the disk is full.",
+     .ref = MS_MEMBER(wal.reserve_mb), .minimum = 0, .maximum = 65'536, .unit = "MiB"},
+    {.key = "wal.flush_strategy", .meaning = "`batch`: one sync serves all waiting writers, before they are acknowledged. `every_write`: a sync for each write. `none`: acknowledges before the sync; a power cut or crash of the machine can lose acknowledged rows.",
+     .ref = MS_CHOICE(wal.flush_strategy), .choices = kFlushStrategies},
+    {.key = "wal.sync_level", .meaning = "`data`: fdatasync. `all`: fsync. `none`: no sync at all; a power cut can lose acknowledged rows.",
+     .ref = MS_CHOICE(wal.sync_level), .choices = kSyncLevels},
+
+    {.key = "ingester.buffer_max_mb", .meaning = "Rows of one stream in memory; more are flushed to a Parquet part.",
+     .ref = MS_MEMBER(ingester.buffer_max_mb), .minimum = 1, .maximum = 65'536, .unit = "MiB"},
+    {.key = "ingester.max_buffer_memory_mb", .meaning = "Rows of all streams in memory; beyond it writers wait, then get 503.",
+     .ref = MS_MEMBER(ingester.max_buffer_memory_mb), .minimum = 1, .maximum = 1e6, .unit = "MiB"},
+    {.key = "ingester.flush_interval_secs", .meaning = "Longest time that rows stay in memory only.",
+     .ref = MS_MEMBER(ingester.flush_interval_secs), .minimum = 1, .maximum = kDaySecs, .unit = "s",
+     .when_unset = "30 to 300 s, by the amount waiting"},
+    {.key = "ingester.flush_parallelism", .meaning = "Flushes that run at once.",
+     .ref = MS_MEMBER(ingester.flush_parallelism), .minimum = 1, .maximum = 64, .unit = "threads"},
+    {.key = "ingester.shard_idle_secs", .meaning = "A shard without writes for this long is flushed and closed.",
+     .ref = MS_MEMBER(ingester.shard_idle_secs), .minimum = 1, .maximum = kDaySecs, .unit = "s"},
+    {.key = "ingester.persist_timeout_ms", .meaning = "Longest time that a write waits for memory or the log; then 503.",
+     .ref = MS_MEMBER(ingester.persist_timeout_ms), .minimum = 1, .maximum = 600'000, .unit = "ms"},
+    {.key = "ingester.streams_max", .meaning = "Streams of one organisation.",
+     .ref = MS_MEMBER(ingester.streams_max), .minimum = 1, .maximum = 1e6, .unit = "streams"},
+    {.key = "ingester.rows_per_request_max", .meaning = "Rows of one request; beyond it 413.",
+     .ref = MS_MEMBER(ingester.rows_per_request_max), .minimum = 1, .maximum = 1e8, .unit = "rows"},
+    {.key = "ingester.row_bytes_max", .meaning = "One row; a larger one is rejected, the others are kept.",
+     .ref = MS_MEMBER(ingester.row_bytes_max), .minimum = 1024, .maximum = kGiB, .unit = "bytes"},
+    {.key = "ingester.fields_per_stream_max", .meaning = "Columns of one stream; further fields go to `_extra`.",
+     .ref = MS_MEMBER(ingester.fields_per_stream_max), .minimum = 1, .maximum = 10'000, .unit = "fields"},
+    {.key = "ingester.field_name_bytes_max", .meaning = "Length of a field's name; longer ones go to `_extra`.",
+     .ref = MS_MEMBER(ingester.field_name_bytes_max), .minimum = 16, .maximum = 4096, .unit = "bytes"},
+    {.key = "ingester.nesting_depth_max", .meaning = "Depth to which objects become columns `a.b.c`; below it they are kept as JSON.",
+     .ref = MS_MEMBER(ingester.nesting_depth_max), .minimum = 1, .maximum = 64, .unit = "levels"},
+    {.key = "ingester.future_max_secs", .meaning = "Rows further ahead of the clock are rejected.",
+     .ref = MS_MEMBER(ingester.future_max_secs), .minimum = 0, .maximum = 3650 * kDaySecs, .unit = "s"},
+    {.key = "ingester.past_max_secs", .meaning = "Older rows are rejected.",
+     .ref = MS_MEMBER(ingester.past_max_secs), .minimum = 60, .maximum = 36'500 * kDaySecs, .unit = "s",
+     .when_unset = "the stream's retention"},
+    {.key = "ingester.row_group_rows", .meaning = "Rows of one Parquet row group.",
+     .ref = MS_MEMBER(ingester.row_group_rows), .minimum = 1024, .maximum = 1e7, .unit = "rows"},
+    {.key = "ingester.zstd_level", .meaning = "Compression level of Parquet pages.",
+     .ref = MS_MEMBER(ingester.zstd_level), .minimum = 1, .maximum = 19},
+
+    {.key = "store.object.backend", .meaning = "Where parts are kept: a `local` directory or `s3`.",
+     .ref = MS_CHOICE(store.object.backend), .choices = kObjectBackends},
+    {.key = "store.object.root", .meaning = "`local`: the directory.",
+     .ref = MS_MEMBER(store.object.root), .form = TextForm::kRequired},
+    {.key = "store.object.endpoint", .meaning = "`s3`: URL of a server of one's own; empty: AWS.",
+     .ref = MS_MEMBER(store.object.endpoint)},
+    {.key = "store.object.region", .meaning = "`s3`: the region.",
+     .ref = MS_MEMBER(store.object.region)},
+    {.key = "store.object.bucket", .meaning = "`s3`: the bucket, which must exist.",
+     .ref = MS_MEMBER(store.object.bucket)},
+    {.key = "store.object.prefix", .meaning = "`s3`: put before every key.",
+     .ref = MS_MEMBER(store.object.prefix)},
+    {.key = "store.object.access_key", .meaning = "`s3`: key id; empty: the AWS SDK's chain (environment, profile, instance role).",
+     .ref = MS_MEMBER(store.object.access_key), .form = TextForm::kSecret},
+    {.key = "store.object.secret_key", .meaning = "`s3`: secret of the key.",
+     .ref = MS_MEMBER(store.object.secret_key), .form = TextForm::kSecret},
+    {.key = "store.object.path_style", .meaning = "`s3`: the bucket is the first part of the path instead of the host name.",
+     .ref = MS_MEMBER(store.object.path_style)},
+    {.key = "store.object.op_timeout_secs", .meaning = "Longest time of one operation, retries included.",
+     .ref = MS_MEMBER(store.object.op_timeout_secs), .minimum = 1, .maximum = 3600, .unit = "s"},
+    {.key = "store.object.max_concurrency", .meaning = "Operations that run at once.",
+     .ref = MS_MEMBER(store.object.max_concurrency), .minimum = 1, .maximum = 1024, .unit = "operations"},
+    {.key = "store.object.health_probe_interval_secs", .meaning = "Time between two probes; three failed ones make `/healthz` answer 503.",
+     .ref = MS_MEMBER(store.object.health_probe_interval_secs), .minimum = 1, .maximum = 3600, .unit = "s"},
+    {.key = "store.object.retry.max_attempts", .meaning = "Attempts of one operation, the first included.",
+     .ref = MS_MEMBER(store.object.retry.max_attempts), .minimum = 1, .maximum = 100, .unit = "attempts"},
+    {.key = "store.object.retry.base_backoff_ms", .meaning = "Wait before the second attempt; doubles with each further one.",
+     .ref = MS_MEMBER(store.object.retry.base_backoff_ms), .minimum = 1, .maximum = 600'000, .unit = "ms"},
+    {.key = "store.object.retry.max_backoff_ms", .meaning = "Longest wait between two attempts.",
+     .ref = MS_MEMBER(store.object.retry.max_backoff_ms), .minimum = 1, .maximum = 600'000, .unit = "ms"},
+    {.key = "store.object.retry.jitter_ratio", .meaning = "Share of the wait that is random.",
+     .ref = MS_MEMBER(store.object.retry.jitter_ratio), .minimum = 0, .maximum = 1},
+
+    {.key = "store.meta.backend", .meaning = "Catalogue: one `sqlite` file or a `postgres` server.",
+     .ref = MS_CHOICE(store.meta.backend), .choices = kMetaBackends},
+    {.key = "store.meta.path", .meaning = "`sqlite`: the file.",
+     .ref = MS_MEMBER(store.meta.path), .form = TextForm::kRequired},
+    {.key = "store.meta.dsn", .meaning = "`postgres`: connection URL or `key=value` text.",
+     .ref = MS_MEMBER(store.meta.dsn), .form = TextForm::kSecret},
+    {.key = "store.meta.max_connections", .meaning = "Connections to the catalogue.",
+     .ref = MS_MEMBER(store.meta.max_connections), .minimum = 1, .maximum = 1024, .unit = "connections"},
+
+    {.key = "compactor.interval_secs", .meaning = "Time between two retention runs.",
+     .ref = MS_MEMBER(compactor.interval_secs), .minimum = 1, .maximum = kDaySecs, .unit = "s"},
+    {.key = "compactor.retention_days", .meaning = "Age at which rows are deleted, where the stream has no setting of its own; 0 keeps them for ever.",
+     .ref = MS_MEMBER(compactor.retention_days), .minimum = 0, .maximum = 36'500, .unit = "days"},
+
+    {.key = "query.timeout_secs", .meaning = "Longest time of a query; a request may ask for less.",
+     .ref = MS_MEMBER(query.timeout_secs), .minimum = 1, .maximum = kDaySecs, .unit = "s"},
+    {.key = "query.memory_mb", .meaning = "Memory of one query.",
+     .ref = MS_MEMBER(query.memory_mb), .minimum = 16, .maximum = 1e6, .unit = "MiB"},
+    {.key = "query.spill_mb", .meaning = "Disk space that one query may use below the data directory; 0: none.",
+     .ref = MS_MEMBER(query.spill_mb), .minimum = 0, .maximum = 16e6, .unit = "MiB"},
+    {.key = "query.rows_max", .meaning = "Rows of one answer.",
+     .ref = MS_MEMBER(query.rows_max), .minimum = 1, .maximum = 1e9, .unit = "rows"},
+    {.key = "query.bytes_max", .meaning = "Size of one answer before compression.",
+     .ref = MS_MEMBER(query.bytes_max), .minimum = 1024, .maximum = 64 * kGiB, .unit = "bytes"},
+    {.key = "query.concurrency", .meaning = "Queries that run at once; further ones wait.",
+     .ref = MS_MEMBER(query.concurrency), .minimum = 1, .maximum = 1024, .unit = "queries"},
+    {.key = "query.threads", .meaning = "Threads of one query; 0: as many as the machine has cores.",
+     .ref = MS_MEMBER(query.threads), .minimum = 0, .maximum = 1024, .unit = "threads"},
+
+    {.key = "telemetry.log_level", .meaning = "Least severity of the server's own log.",
+     .ref = MS_CHOICE(telemetry.log_level), .choices = kLogLevels},
+    {.key = "telemetry.log_format", .meaning = "Form of the server's own log (stderr).",
+     .ref = MS_CHOICE(telemetry.log_format), .choices = kLogFormats},
+
+    {.key = "memory.limit_mb", .meaning = "What buffers, request bodies and queries may take together.",
+     .ref = MS_MEMBER(memory.limit_mb), .minimum = 64, .maximum = 1e7, .unit = "MiB"},
+};
+// clang-format on
+
+#undef MS_MEMBER
+#undef MS_CHOICE
+
+}  // namespace
+
+std::span<const Setting> setting_table() {
+    return kTable;
+}
+
+}  // namespace molesignal
