@@ -8,6 +8,7 @@
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
+#include <boost/asio/error.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <fmt/format.h>
@@ -53,7 +54,7 @@ HttpConnection::HttpConnection(
     boost::system::error_code error;
     const auto remote = socket_.remote_endpoint(error);
     remote_address_ = error ? std::string("unknown") : text_of(remote);
-    socket_.set_option(asio::ip::tcp::no_delay(true), error);
+    static_cast<void>(socket_.set_option(asio::ip::tcp::no_delay(true), error));
 }
 
 HttpConnection::~HttpConnection() = default;
@@ -75,7 +76,7 @@ HttpConnection::Awaitable<void> HttpConnection::run(std::shared_ptr<HttpConnecti
         }
     }
     boost::system::error_code error;
-    self->socket_.close(error);
+    static_cast<void>(self->socket_.close(error));
     self->cancel_.cancel();
     self->loop_.connections.erase(self.get());
     self->engine_.connection_closed();
@@ -88,13 +89,13 @@ void HttpConnection::check_deadline(SteadyNanos now) {
     deadline_ = SteadyNanos::never();
     timed_out_ = true;
     boost::system::error_code error;
-    socket_.cancel(error);
+    static_cast<void>(socket_.cancel(error));
 }
 
 void HttpConnection::close_if_idle() {
     if (phase_ == Phase::kIdle) {
         boost::system::error_code error;
-        socket_.cancel(error);
+        static_cast<void>(socket_.cancel(error));
     }
 }
 
@@ -102,7 +103,7 @@ void HttpConnection::abort() {
     gone_ = true;
     cancel_.cancel();
     boost::system::error_code error;
-    socket_.close(error);
+    static_cast<void>(socket_.close(error));
 }
 
 void HttpConnection::set_deadline(std::int64_t timeout_ms) {
@@ -125,10 +126,19 @@ void HttpConnection::make_room(std::size_t bytes) {
 }
 
 HttpConnection::Awaitable<bool> HttpConnection::read_more(std::size_t bytes_max) {
+    if (input_ended_) {
+        co_return false;
+    }
     make_room(bytes_max);
     const auto room = asio::buffer(in_.data() + in_end_, bytes_max);
     const auto [error, size] = co_await socket_.async_read_some(room, kToken);
     if (error) {
+        // Asio reports the end of input once; another read would wait for an event that never
+        // comes.
+        if (error != asio::error::operation_aborted) {
+            input_ended_ = true;
+            cancel_.cancel();
+        }
         co_return false;
     }
     in_end_ += size;
@@ -162,7 +172,7 @@ HttpConnection::Awaitable<void> HttpConnection::linger() {
     // Closing with unread input would reset the connection and may destroy the answer on its way.
     phase_ = Phase::kLinger;
     boost::system::error_code error;
-    socket_.shutdown(Socket::shutdown_send, error);
+    static_cast<void>(socket_.shutdown(Socket::shutdown_send, error));
     if (error) {
         co_return;
     }
@@ -179,7 +189,7 @@ HttpConnection::Awaitable<void> HttpConnection::linger() {
 HttpConnection::Step HttpConnection::refuse(Exchange& exchange,
                                             int status,
                                             std::string_view error,
-                                            std::string message) {
+                                            std::string_view message) {
     auto response = HttpResponse::error(status, error, message, exchange.request.request_id);
     if (status == 503) {
         response.set_header("Retry-After", std::to_string(engine_.options.retry_after_seconds));
@@ -329,7 +339,7 @@ HttpConnection::Awaitable<HttpConnection::Step> HttpConnection::read_head(Exchan
             // What has arrived already is answered; nothing else is waited for.
             make_room(kIdleBufferBytes);
             boost::system::error_code error;
-            socket_.non_blocking(true, error);
+            static_cast<void>(socket_.non_blocking(true, error));
             in_end_ +=
                 socket_.read_some(asio::buffer(in_.data() + in_end_, kIdleBufferBytes), error);
             if (error) {
@@ -589,7 +599,7 @@ HttpConnection::Awaitable<bool> HttpConnection::run_on_pool(std::function<void()
             self->work_done_ = true;
             self->work_signal_.cancel();
             boost::system::error_code error;
-            self->socket_.cancel(error);
+            static_cast<void>(self->socket_.cancel(error));
         });
     };
     if (!engine_.pool.submit(std::move(task))) {
@@ -597,11 +607,9 @@ HttpConnection::Awaitable<bool> HttpConnection::run_on_pool(std::function<void()
         co_return false;
     }
     // Reading ahead is how the end of the connection shows; what arrives is the next request.
-    while (!work_done_ && !gone_ && in_end_ - in_begin_ < kPipelinedBytesMax) {
-        if (!co_await read_more(kIdleBufferBytes) && !work_done_) {
-            gone_ = true;
-            cancel_.cancel();
-        }
+    // A client that only ended its sending is answered all the same; a lost one fails the write.
+    while (!work_done_ && !input_ended_ && !gone_ && in_end_ - in_begin_ < kPipelinedBytesMax) {
+        co_await read_more(kIdleBufferBytes);
     }
     while (!work_done_) {
         work_signal_.expires_at(asio::steady_timer::time_point::max());
@@ -666,5 +674,7 @@ HttpConnection::Awaitable<bool> HttpConnection::write_answer(Exchange& exchange)
     }
     co_return true;
 }
+
+// NOLINTEND(cppcoreguidelines-avoid-reference-coroutine-parameters)
 
 }  // namespace molesignal

@@ -10,6 +10,7 @@
 #include <boost/asio/steady_timer.hpp>
 
 #include "common/memory_budget.h"
+#include "net/compression.h"
 #include "net/http.h"
 #include "net/http_answer.h"
 #include "net/http_engine.h"
@@ -65,6 +66,7 @@ private:
     };
     enum class Step : std::uint8_t { kGo, kRefused, kClosed };
 
+    // NOLINTBEGIN(cppcoreguidelines-avoid-reference-coroutine-parameters)
     static Awaitable<void> run(std::shared_ptr<HttpConnection> self);
     Awaitable<bool> serve_one();
     Awaitable<void> refuse_connection();
@@ -83,13 +85,15 @@ private:
     Awaitable<void> linger();
     void finish(Exchange& exchange, bool complete);
 
+    // NOLINTEND(cppcoreguidelines-avoid-reference-coroutine-parameters)
+
     /// Runs `work` on the pool and waits; notices meanwhile when the client goes away.
     Awaitable<bool> run_on_pool(std::function<void()> work);
     /// Reads at least one byte to the end of `in_`. False: end, error or time-out.
     Awaitable<bool> read_more(std::size_t bytes_max);
     Awaitable<bool> write_all(std::string_view first, std::string_view second);
 
-    Step refuse(Exchange& exchange, int status, std::string_view error, std::string message);
+    Step refuse(Exchange& exchange, int status, std::string_view error, std::string_view message);
     void set_deadline(std::int64_t timeout_ms);
     std::string_view unread() const {
         return std::string_view(in_).substr(in_begin_, in_end_ - in_begin_);
@@ -111,7 +115,8 @@ private:
     Phase phase_ = Phase::kIdle;
     SteadyNanos deadline_ = SteadyNanos::never();
     bool timed_out_ = false;
-    bool gone_ = false;  // The client has closed or the connection is being cut.
+    bool gone_ = false;         // Nothing can be written any more, or the connection is being cut.
+    bool input_ended_ = false;  // The client has closed or will at least send no more.
     bool served_one_ = false;
     bool work_done_ = true;
     boost::asio::steady_timer work_signal_;

@@ -35,11 +35,11 @@ struct HttpLoop {
 
 /// What all connections of a server share. Thread-safe where not const.
 struct HttpEngine {
-    HttpEngine(HttpServerOptions options_,
-               HttpHandler handler_,
-               HttpHooks hooks_,
-               Clock& clock_,
-               Random& random_);
+    HttpEngine(HttpServerOptions server_options,
+               HttpHandler request_handler,
+               HttpHooks server_hooks,
+               Clock& server_clock,
+               Random& server_random);
 
     const HttpServerOptions options;
     const HttpHandler handler;

@@ -302,16 +302,16 @@ private:
 
 }  // namespace
 
-HttpEngine::HttpEngine(HttpServerOptions options_,
-                       HttpHandler handler_,
-                       HttpHooks hooks_,
-                       Clock& clock_,
-                       Random& random_)
-    : options(std::move(options_)),
-      handler(std::move(handler_)),
-      hooks(std::move(hooks_)),
-      clock(clock_),
-      random(random_),
+HttpEngine::HttpEngine(HttpServerOptions server_options,
+                       HttpHandler request_handler,
+                       HttpHooks server_hooks,
+                       Clock& server_clock,
+                       Random& server_random)
+    : options(std::move(server_options)),
+      handler(std::move(request_handler)),
+      hooks(std::move(server_hooks)),
+      clock(server_clock),
+      random(server_random),
       // Never full: a connection has at most one task here, and new requests are counted by
       // `queued`.
       pool({.name = options.thread_name,

@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
@@ -52,6 +53,8 @@ public:
         }
         return true;
     }
+
+    void end_sending() { ::shutdown(fd_, SHUT_WR); }
 
     /// All bytes until `text` has been seen (included), or until the end.
     std::string read_until(std::string_view text) {
