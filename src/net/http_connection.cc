@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <tuple>
 
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/buffer.hpp>
@@ -43,6 +44,9 @@ std::string text_of(const asio::ip::tcp::endpoint& endpoint) {
 
 }  // namespace
 
+// Coroutines take the exchange by reference: it lives in the frame of serve_one, which awaits them.
+// NOLINTBEGIN(cppcoreguidelines-avoid-reference-coroutine-parameters)
+
 HttpConnection::HttpConnection(
     HttpEngine& engine, HttpLoop& loop, Socket socket, std::size_t listener, Admission admission)
     : engine_(engine),
@@ -54,7 +58,7 @@ HttpConnection::HttpConnection(
     boost::system::error_code error;
     const auto remote = socket_.remote_endpoint(error);
     remote_address_ = error ? std::string("unknown") : text_of(remote);
-    static_cast<void>(socket_.set_option(asio::ip::tcp::no_delay(true), error));
+    std::ignore = socket_.set_option(asio::ip::tcp::no_delay(true), error);
 }
 
 HttpConnection::~HttpConnection() = default;
@@ -76,7 +80,7 @@ HttpConnection::Awaitable<void> HttpConnection::run(std::shared_ptr<HttpConnecti
         }
     }
     boost::system::error_code error;
-    static_cast<void>(self->socket_.close(error));
+    std::ignore = self->socket_.close(error);
     self->cancel_.cancel();
     self->loop_.connections.erase(self.get());
     self->engine_.connection_closed();
@@ -89,13 +93,13 @@ void HttpConnection::check_deadline(SteadyNanos now) {
     deadline_ = SteadyNanos::never();
     timed_out_ = true;
     boost::system::error_code error;
-    static_cast<void>(socket_.cancel(error));
+    std::ignore = socket_.cancel(error);
 }
 
 void HttpConnection::close_if_idle() {
     if (phase_ == Phase::kIdle) {
         boost::system::error_code error;
-        static_cast<void>(socket_.cancel(error));
+        std::ignore = socket_.cancel(error);
     }
 }
 
@@ -103,7 +107,7 @@ void HttpConnection::abort() {
     gone_ = true;
     cancel_.cancel();
     boost::system::error_code error;
-    static_cast<void>(socket_.close(error));
+    std::ignore = socket_.close(error);
 }
 
 void HttpConnection::set_deadline(std::int64_t timeout_ms) {
@@ -172,7 +176,7 @@ HttpConnection::Awaitable<void> HttpConnection::linger() {
     // Closing with unread input would reset the connection and may destroy the answer on its way.
     phase_ = Phase::kLinger;
     boost::system::error_code error;
-    static_cast<void>(socket_.shutdown(Socket::shutdown_send, error));
+    std::ignore = socket_.shutdown(Socket::shutdown_send, error);
     if (error) {
         co_return;
     }
@@ -339,7 +343,7 @@ HttpConnection::Awaitable<HttpConnection::Step> HttpConnection::read_head(Exchan
             // What has arrived already is answered; nothing else is waited for.
             make_room(kIdleBufferBytes);
             boost::system::error_code error;
-            static_cast<void>(socket_.non_blocking(true, error));
+            std::ignore = socket_.non_blocking(true, error);
             in_end_ +=
                 socket_.read_some(asio::buffer(in_.data() + in_end_, kIdleBufferBytes), error);
             if (error) {
@@ -599,7 +603,7 @@ HttpConnection::Awaitable<bool> HttpConnection::run_on_pool(std::function<void()
             self->work_done_ = true;
             self->work_signal_.cancel();
             boost::system::error_code error;
-            static_cast<void>(self->socket_.cancel(error));
+            std::ignore = self->socket_.cancel(error);
         });
     };
     if (!engine_.pool.submit(std::move(task))) {
