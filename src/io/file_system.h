@@ -17,17 +17,17 @@ class File {
 public:
     virtual ~File() = default;
 
-    /// Reads up to `out.size()` bytes at `offset`; returns how many, fewer only at the end of the file.
-    /// kUnavailable: the device failed.
+    /// Reads up to `out.size()` bytes at `offset`; returns how many, fewer only at the end of the
+    /// file. kUnavailable: the device failed.
     virtual Result<std::size_t> read_at(std::uint64_t offset, MutableBytes out) = 0;
 
-    /// Writes all of `data` at `offset`, growing the file if needed. Short writes and EINTR are handled.
-    /// kResourceExhausted: no space or quota; kUnavailable: other errors. After a failure any prefix may
-    /// have been written.
+    /// Writes all of `data` at `offset`, growing the file if needed. Short writes and EINTR are
+    /// handled. kResourceExhausted: no space or quota; kUnavailable: other errors. After a failure
+    /// any prefix may have been written.
     virtual Result<> write_at(std::uint64_t offset, Bytes data) = 0;
 
-    /// Reserves space up to `size` and sets the file's size to it; new bytes read as zero. Data synced
-    /// inside this size later needs no metadata write. kResourceExhausted: no space.
+    /// Reserves space up to `size` and sets the file's size to it; new bytes read as zero. Data
+    /// synced inside this size later needs no metadata write. kResourceExhausted: no space.
     virtual Result<> allocate(std::uint64_t size) = 0;
 
     /// Makes all earlier writes to this file durable (fdatasync). After an error the state of every
@@ -67,13 +67,13 @@ public:
     virtual ~DirectoryLock() = default;
 };
 
-/// Files and directories. Implemented by PosixFs and MemoryFs; CrashFs and FaultFs wrap or twin them
-/// in tests. The only way to the disk outside `io`.
+/// Files and directories. Implemented by PosixFs and MemoryFs; CrashFs and FaultFs wrap or twin
+/// them in tests. The only way to the disk outside `io`.
 ///
 /// Thread-safe. Paths are absolute or relative to the process; `..` is not interpreted specially by
 /// the in-memory ones. A created, renamed or removed name is durable only after `sync_directory` of
-/// its parent; a file's content only after `File::sync`. Errors: kNotFound (no such name), kConflict
-/// (exists), kForbidden (permission, read-only), kResourceExhausted (space, descriptors),
+/// its parent; a file's content only after `File::sync`. Errors: kNotFound (no such name),
+/// kConflict (exists), kForbidden (permission, read-only), kResourceExhausted (space, descriptors),
 /// kUnavailable (the rest).
 class FileSystem {
 public:
