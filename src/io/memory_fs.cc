@@ -21,8 +21,9 @@ public:
     explicit MemoryFile(std::shared_ptr<Content> content) : content_(std::move(content)) {}
 
     Result<std::size_t> read_at(std::uint64_t offset, MutableBytes out) override {
-        const MutexLock lock(content_->mutex);
-        const auto& bytes = content_->bytes;
+        auto& content = *content_;
+        const MutexLock lock(content.mutex);
+        auto& bytes = content.bytes;
         if (offset >= bytes.size()) {
             return std::size_t{0};
         }
@@ -31,8 +32,9 @@ public:
         return count;
     }
     Result<> write_at(std::uint64_t offset, Bytes data) override {
-        const MutexLock lock(content_->mutex);
-        auto& bytes = content_->bytes;
+        auto& content = *content_;
+        const MutexLock lock(content.mutex);
+        auto& bytes = content.bytes;
         if (bytes.size() < offset + data.size()) {
             bytes.resize(offset + data.size());
         }
