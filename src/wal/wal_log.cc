@@ -1,0 +1,426 @@
+// Append, commit, rotate.
+#include "wal/wal_log.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "common/crc32c.h"
+#include "common/failpoint.h"
+#include "common/log.h"
+
+namespace molesignal {
+namespace {
+
+MS_DEFINE_FAILPOINT(wal_before_append);
+MS_DEFINE_FAILPOINT(wal_before_write);
+MS_DEFINE_FAILPOINT(wal_after_write);
+MS_DEFINE_FAILPOINT(wal_after_sync);
+MS_DEFINE_FAILPOINT(wal_before_rotate);
+MS_DEFINE_FAILPOINT(wal_segment_allocated);
+MS_DEFINE_FAILPOINT(wal_segment_created);
+MS_DEFINE_FAILPOINT(wal_queue_created);
+
+/// A chunk of the write buffer; larger records make larger chunks.
+constexpr std::size_t kChunkBytes = 1U << 20U;
+constexpr std::size_t kFreeBuffersMax = 4;
+
+}  // namespace
+
+WalLog::WalLog(std::string directory,
+               const WalOptions& options,
+               FileSystem& fs,
+               Clock& clock,
+               MetricRegistry& metrics)
+    : directory_(std::move(directory)),
+      options_(options),
+      fs_(fs),
+      clock_(clock),
+      bytes_total_(metrics.counter("wal_appended_bytes_total",
+                                   "Bytes appended to the log, headers included")),
+      records_total_(metrics.counter("wal_appended_records_total", "Records appended to the log")),
+      syncs_total_(metrics.counter("wal_fsync_total", "Syncs of log segments")),
+      sync_errors_(metrics.counter("wal_fsync_errors_total",
+                                   "Writes and syncs of the log that failed",
+                                   {{"kind", "segment"}})),
+      rewritten_total_(
+          metrics.counter("wal_rewritten_bytes_total", "Bytes of old segments appended again")),
+      sync_seconds_(metrics.histogram("wal_fsync_duration_seconds",
+                                      "Time of writing and syncing one group of records",
+                                      MetricRegistry::latency_buckets())),
+      read_only_gauge_(
+          metrics.gauge("wal_read_only", "1 after a failed write that could not be mended")) {}
+
+WalLog::~WalLog() = default;
+
+std::vector<WalQueue> WalLog::queues() const {
+    const MutexLock lock(mutex_);
+    std::vector<WalQueue> queues;
+    for (const auto& [id, queue] : queues_) {
+        queues.push_back({.queue = id,
+                          .description = queue.description,
+                          .truncated = queue.truncated,
+                          .next = queue.next});
+    }
+    return queues;
+}
+
+Lsn WalLog::durable_lsn() const {
+    const MutexLock lock(mutex_);
+    return durable_lsn_;
+}
+
+std::uint64_t WalLog::bytes_on_disk_locked() const {
+    std::uint64_t bytes = spare_ != nullptr ? spare_->file_bytes : 0;
+    for (const auto& segment : segments_) {
+        bytes += segment->file_bytes;
+    }
+    return bytes;
+}
+
+std::uint64_t WalLog::live_bytes_locked() const {
+    std::uint64_t bytes = 0;
+    for (const auto& segment : segments_) {
+        bytes += segment->live_bytes;
+    }
+    return bytes;
+}
+
+WalStats WalLog::stats() const {
+    const MutexLock lock(mutex_);
+    return {.segments = segments_.size(),
+            .bytes = bytes_on_disk_locked(),
+            .live_bytes = live_bytes_locked(),
+            .appended_records = appended_records_,
+            .appended_bytes = appended_bytes_,
+            .syncs = syncs_,
+            .next_lsn = next_lsn_,
+            .durable_lsn = durable_lsn_,
+            .read_only = read_only_};
+}
+
+std::vector<WalCheckpointQueue> WalLog::queue_table_locked() const {
+    std::vector<WalCheckpointQueue> table;
+    table.reserve(queues_.size());
+    for (const auto& [id, queue] : queues_) {
+        table.push_back({.queue = id,
+                         .truncated = queue.truncated,
+                         .next = queue.next,
+                         .description = queue.description});
+    }
+    return table;
+}
+
+Result<std::shared_ptr<WalLog::Segment>> WalLog::make_segment_file(std::uint64_t number,
+                                                                   std::uint64_t bytes) {
+    auto segment = std::make_shared<Segment>();
+    segment->number = number;
+    segment->path = join_path(directory_, segment_file_name(number));
+    segment->file_bytes = bytes;
+    MS_TRY(segment->file, fs_.open(segment->path, OpenMode::kCreateNew));
+    const auto prepare = [&]() -> Result<> {
+        MS_TRY_VOID(segment->file->allocate(bytes));
+        MS_PASS_FAILPOINT(wal_segment_allocated);
+        // The size and the name are durable before the first record goes in: later syncs need no
+        // metadata.
+        MS_TRY_VOID(segment->file->sync());
+        return fs_.sync_directory(directory_);
+    };
+    if (auto prepared = prepare(); !prepared) {
+        (void)segment->file->close();
+        (void)fs_.remove(segment->path);
+        return std::move(prepared).error().wrap("create log segment");
+    }
+    MS_PASS_FAILPOINT(wal_segment_created);
+    return segment;
+}
+
+Result<> WalLog::check_budget_locked(std::uint64_t new_bytes) {
+    const auto used = bytes_on_disk_locked();
+    if (used + new_bytes > options_.total_bytes_max) {
+        return Error(
+            ErrorCode::kResourceExhausted,
+            fmt::format(
+                "the write-ahead log has {} bytes and the limit is {} (wal.total_mb): rows are not "
+                "flushed fast enough, see /healthz; retry later",
+                used,
+                options_.total_bytes_max));
+    }
+    return {};
+}
+
+Result<> WalLog::ensure_room_locked(std::uint64_t bytes, Purpose purpose) {
+    if (active_ != nullptr && active_->used_bytes + bytes <= active_->file_bytes) {
+        return {};
+    }
+    MS_PASS_FAILPOINT(wal_before_rotate);
+    // The queue table heads the new segment; a record larger than a segment gets one of its own
+    // size.
+    const auto table = record_bytes(encode_checkpoint(queue_table_locked()).size());
+    const auto wanted = std::max(options_.segment_bytes, kSegmentHeaderBytes + table + bytes);
+    if (spare_ != nullptr && spare_->file_bytes >= wanted) {
+        activate_locked(std::move(spare_));
+        spare_ = nullptr;
+        return {};
+    }
+    drop_spare_locked();  // Too small; numbers must grow with the order of use.
+    if (purpose == Purpose::kRows) {
+        MS_TRY_VOID(check_budget_locked(wanted));
+    }
+    const auto number = next_number_++;
+    auto made = make_segment_file(number, wanted);
+    if (!made && made.error().code() == ErrorCode::kResourceExhausted &&
+        purpose == Purpose::kBookkeeping && has_reserve_) {
+        // Truncates and rewrites free space in the end: they may use the reserve, rows may not.
+        has_reserve_ = false;
+        (void)fs_.remove(join_path(directory_, "reserve"));
+        made = make_segment_file(next_number_++, wanted);
+    }
+    MS_TRY(auto segment, std::move(made));
+    activate_locked(std::move(segment));
+    return {};
+}
+
+void WalLog::activate_locked(std::shared_ptr<Segment> segment) {
+    segment->first_lsn = next_lsn_;
+    ByteBuffer header(kSegmentHeaderBytes);
+    encode_segment_header({.log_id = log_id_,
+                           .number = segment->number,
+                           .first_lsn = next_lsn_,
+                           .epoch = epoch_,
+                           .accepted_lsn = accepted_lsn_,
+                           .run_first_lsn = run_first_lsn_},
+                          header);
+    segment->used_bytes = kSegmentHeaderBytes;
+    segments_.push_back(segment);
+    active_ = segment;
+    pending_.push_back({.segment = std::move(segment),
+                        .offset = 0,
+                        .bytes = std::move(header),
+                        .last_lsn = {},
+                        .records = 0});
+    const auto table = encode_checkpoint(queue_table_locked());
+    const Bytes payload[] = {table};
+    append_record_locked({.kind = WalRecordKind::kCheckpoint, .payload_crc = crc32c(table)},
+                         payload);
+}
+
+Lsn WalLog::append_record_locked(WalRecordHeader header, std::span<const Bytes> payload) {
+    std::uint64_t payload_bytes = 0;
+    for (const auto piece : payload) {
+        payload_bytes += piece.size();
+    }
+    const auto size = record_bytes(payload_bytes);
+    MS_ASSERT(active_->used_bytes + size <= active_->file_bytes);
+    header.payload_bytes = static_cast<std::uint32_t>(payload_bytes);
+    header.epoch = epoch_;
+    header.lsn = next_lsn_;
+    header.durable_lsn = durable_lsn_;
+    next_lsn_.value += 1;
+
+    const bool join = !pending_.empty() && pending_.back().segment == active_ &&
+                      options_.flush_strategy != WalFlushStrategy::kEveryWrite &&
+                      pending_.back().bytes.size() + size <=
+                          std::max(kChunkBytes, pending_.back().bytes.capacity());
+    if (!join) {
+        Chunk chunk{.segment = active_,
+                    .offset = active_->used_bytes,
+                    .bytes = {},
+                    .last_lsn = {},
+                    .records = 0};
+        if (!free_buffers_.empty()) {
+            chunk.bytes = std::move(free_buffers_.back());
+            free_buffers_.pop_back();
+            chunk.bytes.clear();
+        }
+        pending_.push_back(std::move(chunk));
+    }
+    auto& chunk = pending_.back();
+    const auto at = chunk.bytes.size();
+    chunk.bytes.resize(at + kRecordHeaderBytes);
+    encode_record_header(header, MutableBytes(chunk.bytes).subspan(at, kRecordHeaderBytes));
+    for (const auto piece : payload) {
+        append_bytes(chunk.bytes, piece);
+    }
+    chunk.bytes.resize(at + size);
+    chunk.last_lsn = header.lsn;
+    ++chunk.records;
+    active_->used_bytes += size;
+    ++appended_records_;
+    appended_bytes_ += size;
+    return header.lsn;
+}
+
+Result<Lsn> WalLog::append_bookkeeping_locked(WalRecordHeader header, Bytes payload) {
+    if (read_only_) {
+        return Error(ErrorCode::kUnavailable,
+                     "the write-ahead log is read-only after a failed write");
+    }
+    MS_TRY_VOID(ensure_room_locked(record_bytes(payload.size()), Purpose::kBookkeeping));
+    header.payload_crc = crc32c(payload);
+    const Bytes pieces[] = {payload};
+    return append_record_locked(header, pieces);
+}
+
+Result<Lsn> WalLog::append(QueueId id,
+                           Position begin,
+                           std::uint32_t rows,
+                           std::span<const Bytes> payload) {
+    MS_PASS_FAILPOINT(wal_before_append);
+    // The checksum is taken before the lock: it is the larger part of the work.
+    std::uint64_t payload_bytes = 0;
+    std::uint32_t crc = 0;
+    for (const auto piece : payload) {
+        payload_bytes += piece.size();
+        crc = crc32c(piece, crc);
+    }
+    const auto size = record_bytes(payload_bytes);
+    if (size > options_.record_bytes_max) {
+        return Error(ErrorCode::kInvalidArgument,
+                     fmt::format("a batch of {} encoded bytes exceeds the limit of {} for one "
+                                 "record of the log; send "
+                                 "smaller requests (http.body_bytes_max)",
+                                 size,
+                                 options_.record_bytes_max));
+    }
+    const MutexLock lock(mutex_);
+    if (read_only_) {
+        return Error(ErrorCode::kUnavailable,
+                     "the write-ahead log is read-only after a failed write; see /healthz");
+    }
+    const auto found = queues_.find(id);
+    if (found == queues_.end()) {
+        return Error(ErrorCode::kNotFound, fmt::format("the log has no queue {}", id.value));
+    }
+    if (found->second.next != begin) {
+        return Error(ErrorCode::kInternal,
+                     fmt::format("queue {} is at position {}, a batch begins at {}",
+                                 id.value,
+                                 found->second.next.value,
+                                 begin.value));
+    }
+    MS_TRY_VOID(ensure_room_locked(size, Purpose::kRows));
+    const auto offset = active_->used_bytes;
+    const auto lsn = append_record_locked({.kind = WalRecordKind::kBatch,
+                                           .queue = id,
+                                           .position = begin,
+                                           .rows = rows,
+                                           .payload_crc = crc},
+                                          payload);
+    const Position end{begin.value + rows};
+    found->second.next = end;
+    found->second.extents.push_back({.begin = begin,
+                                     .end = end,
+                                     .payload_bytes = static_cast<std::uint32_t>(payload_bytes),
+                                     .offset = offset,
+                                     .segment = active_});
+    active_->live_bytes += size;
+    return lsn;
+}
+
+Result<> WalLog::create_queue(const RequestContext& context, QueueId queue, Bytes description) {
+    Lsn lsn;
+    {
+        const MutexLock lock(mutex_);
+        if (queues_.contains(queue)) {
+            return Error(ErrorCode::kConflict,
+                         fmt::format("the log has a queue {} already", queue.value));
+        }
+        MS_TRY(lsn,
+               append_bookkeeping_locked({.kind = WalRecordKind::kQueueCreated, .queue = queue},
+                                         description));
+        queues_[queue].description.assign(description.begin(), description.end());
+    }
+    MS_TRY_VOID(commit(context, lsn));
+    MS_PASS_FAILPOINT(wal_queue_created);
+    return {};
+}
+
+Result<> WalLog::write_and_sync(std::deque<Chunk>& chunks, bool sync) {
+    MS_PASS_FAILPOINT(wal_before_write);
+    for (const auto& chunk : chunks) {
+        MS_TRY_VOID(chunk.segment->file->write_at(chunk.offset, chunk.bytes));
+    }
+    MS_PASS_FAILPOINT(wal_after_write);
+    if (!sync) {
+        return {};
+    }
+    // In the order of the log: a durable record is never behind one that is not.
+    for (std::size_t i = 0; i < chunks.size(); ++i) {
+        if (i + 1 == chunks.size() || chunks[i + 1].segment != chunks[i].segment) {
+            MS_TRY_VOID(chunks[i].segment->file->sync());
+        }
+    }
+    MS_PASS_FAILPOINT(wal_after_sync);
+    return {};
+}
+
+Result<> WalLog::commit(const RequestContext& context, Lsn lsn) {
+    (void)context;  // Once records are on their way, the caller waits for the outcome.
+    bool wants_spare = false;
+    {
+        const MutexLock lock(mutex_);
+        MS_ASSERT(lsn < next_lsn_);
+        while (durable_lsn_ < lsn) {
+            if (read_only_) {
+                return Error(
+                    ErrorCode::kUnavailable,
+                    "the write-ahead log could not be written and is read-only; see /healthz");
+            }
+            if (syncing_) {
+                synced_.wait(mutex_);
+                continue;
+            }
+            syncing_ = true;
+            std::deque<Chunk> chunks;
+            if (options_.flush_strategy == WalFlushStrategy::kEveryWrite) {
+                // One record a sync; a segment's header goes with the record behind it.
+                do {
+                    chunks.push_back(std::move(pending_.front()));
+                    pending_.pop_front();
+                } while (chunks.back().records == 0 && !pending_.empty());
+            } else {
+                chunks.swap(pending_);
+            }
+            mutex_.unlock();
+            const auto started = clock_.steady_now();
+            auto done = write_and_sync(chunks, options_.flush_strategy != WalFlushStrategy::kNone);
+            std::uint64_t records = 0;
+            std::uint64_t bytes = 0;
+            for (const auto& chunk : chunks) {
+                records += chunk.records;
+                bytes += chunk.bytes.size();
+            }
+            if (!done) {
+                sync_errors_.add();
+                const auto cause = std::move(done).error();
+                done = mend(chunks, cause);
+            }
+            sync_seconds_.observe(static_cast<double>(clock_.steady_now().value - started.value) *
+                                  1e-9);
+            records_total_.add(static_cast<double>(records));
+            bytes_total_.add(static_cast<double>(bytes));
+            syncs_total_.add();
+            mutex_.lock();
+            syncing_ = false;
+            ++syncs_;
+            if (done) {
+                for (auto& chunk : chunks) {
+                    durable_lsn_ = std::max(durable_lsn_, chunk.last_lsn);
+                    if (free_buffers_.size() < kFreeBuffersMax &&
+                        chunk.bytes.capacity() <= 4 * kChunkBytes) {
+                        free_buffers_.push_back(std::move(chunk.bytes));
+                    }
+                }
+                wants_spare = spare_ == nullptr && active_->used_bytes * 2 > active_->file_bytes;
+            }
+            synced_.notify_all();
+        }
+    }
+    if (wants_spare) {
+        make_spare();
+    }
+    return {};
+}
+
+}  // namespace molesignal

@@ -1,0 +1,89 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "common/request_context.h"
+#include "io/file_system.h"
+#include "wal/wal.h"
+#include "wal/wal_format.h"
+
+namespace molesignal {
+
+/// A batch record on disk.
+struct WalExtent {
+    Position begin;
+    std::uint32_t rows = 0;
+    std::uint32_t payload_bytes = 0;
+    std::uint64_t segment = 0;  ///< Number.
+    std::uint64_t offset = 0;   ///< Of the record's header.
+    Lsn lsn;
+    Position end() const { return Position{begin.value + rows}; }
+};
+
+/// A valid record met while scanning; `payload` lives during the call.
+struct WalScannedRecord {
+    WalRecordHeader header;
+    std::uint64_t segment = 0;
+    std::uint64_t offset = 0;
+    Bytes payload;
+};
+
+struct WalScannedSegment {
+    std::uint64_t number = 0;
+    std::string path;
+    std::uint64_t file_bytes = 0;
+    bool header_valid = false;
+    bool never_written = false;  ///< All zero: prepared and not used.
+    WalSegmentHeader header;
+    std::uint64_t records = 0;
+    std::uint64_t end = 0;  ///< One past the last valid record.
+    Lsn last_lsn;
+    /// Bytes between valid records, or a damaged header: something was written and cannot be read.
+    std::uint64_t unreadable_bytes = 0;
+};
+
+/// Reads one segment from front to back and calls `visit` for every valid record; after something
+/// unreadable it searches for the next valid record. Never fails because of what the file holds.
+Result<WalScannedSegment> scan_segment(
+    const RequestContext& context,
+    FileSystem& fs,
+    const std::string& path,
+    std::uint64_t number,
+    const std::function<Result<>(const WalScannedRecord&)>& visit);
+
+/// One queue as the log's records describe it.
+struct WalReplayQueue {
+    ByteBuffer description;
+    Position truncated;
+    Position next;
+    bool deleted = false;
+    std::vector<WalExtent> extents;  ///< Live ones, ascending, each position once.
+};
+
+/// Everything the log's records say, before any payload is delivered.
+struct WalIndex {
+    std::vector<WalScannedSegment> segments;  ///< Ascending; without those never written.
+    std::vector<WalScannedSegment> unused;    ///< Prepared and never written.
+    std::map<QueueId, WalReplayQueue> queues;
+    WalReplayStats stats;
+    Lsn last_lsn;      ///< Highest LSN seen anywhere, discarded or not.
+    Lsn accepted_lsn;  ///< Highest LSN that counts.
+    std::uint64_t last_epoch = 0;
+    std::uint64_t log_id = 0;
+    std::uint64_t last_number = 0;
+    std::vector<std::string> damage;  ///< For people, one finding a line.
+    std::vector<std::uint64_t> damaged_segments;
+};
+
+/// Reads the headers of all segments of `directory` and decides what counts (docs/formats/wal.md,
+/// "What a replay accepts").
+Result<WalIndex> index_log(const RequestContext& context,
+                           FileSystem& fs,
+                           const std::string& directory);
+
+}  // namespace molesignal

@@ -1,0 +1,188 @@
+// Reads one segment: valid records in order, re-synchronising after what cannot be read.
+#include <algorithm>
+#include <optional>
+
+#include <fmt/format.h>
+
+#include "common/crc32c.h"
+#include "wal/wal_replay.h"
+
+namespace molesignal {
+namespace {
+
+/// A window over the file that moves forward, so that a segment is never held in memory whole.
+class Window {
+public:
+    Window(File& file, std::uint64_t file_bytes) : file_(file), file_bytes_(file_bytes) {}
+
+    /// `count` bytes at `offset`, or fewer at the end of the file. Valid until the next call.
+    Result<Bytes> at(std::uint64_t offset, std::uint64_t count) {
+        count = std::min(count, file_bytes_ - std::min(file_bytes_, offset));
+        if (offset < begin_ || offset + count > begin_ + buffer_.size()) {
+            buffer_.resize(
+                std::min(std::max<std::uint64_t>(count, kWindowBytes), file_bytes_ - offset));
+            begin_ = offset;
+            MS_TRY(const auto got, file_.read_at(offset, buffer_));
+            buffer_.resize(got);
+            count = std::min<std::uint64_t>(count, got);
+        }
+        return Bytes(buffer_).subspan(offset - begin_, count);
+    }
+
+private:
+    static constexpr std::uint64_t kWindowBytes = 1U << 20U;
+    File& file_;
+    std::uint64_t file_bytes_;
+    std::uint64_t begin_ = 0;
+    ByteBuffer buffer_;
+};
+
+class SegmentScan {
+public:
+    SegmentScan(const RequestContext& context, File& file, WalScannedSegment& segment)
+        : context_(context), window_(file, segment.file_bytes), segment_(segment) {}
+
+    Result<> run(const std::function<Result<>(const WalScannedRecord&)>& visit) {
+        MS_TRY_VOID(read_header());
+        auto offset = std::uint64_t{kSegmentHeaderBytes};
+        segment_.end = offset;
+        while (offset + kRecordHeaderBytes <= segment_.file_bytes) {
+            MS_TRY(const auto record, read_record(offset));
+            if (!record.has_value()) {
+                MS_TRY(const auto next, find_next(offset));
+                if (next == segment_.file_bytes) {
+                    MS_TRY(const auto rest, nonzero_from(offset));
+                    tail_ = rest;
+                    break;
+                }
+                segment_.unreadable_bytes += next - offset;
+                offset = next;
+                continue;
+            }
+            ++segment_.records;
+            segment_.last_lsn = record->header.lsn;
+            const auto size = record_bytes(record->header.payload_bytes);
+            MS_TRY_VOID(visit(*record));
+            offset += size;
+            segment_.end = offset;
+        }
+        return {};
+    }
+
+    /// Bytes after the last valid record that are not zero.
+    std::uint64_t tail() const { return tail_; }
+
+private:
+    Result<> read_header() {
+        MS_TRY(const auto bytes, window_.at(0, kSegmentHeaderBytes));
+        auto header = decode_segment_header(bytes);
+        if (header && header->number == segment_.number) {
+            segment_.header_valid = true;
+            segment_.header = *header;
+        } else if (!header && header.error().code() == ErrorCode::kNotFound) {
+            MS_TRY(const auto any, nonzero_from(0));
+            segment_.never_written = any == 0;
+        }
+        return {};
+    }
+
+    Result<std::optional<WalScannedRecord>> read_record(std::uint64_t offset) {
+        using Found = std::optional<WalScannedRecord>;
+        MS_TRY(const auto head, window_.at(offset, kRecordHeaderBytes));
+        const auto header = decode_record_header(head);
+        // A payload length from a header with a good checksum is bounded by the file before it is
+        // used.
+        if (!header || header->lsn <= segment_.last_lsn ||
+            header->payload_bytes > segment_.file_bytes - offset - kRecordHeaderBytes) {
+            return Found();
+        }
+        if (segment_.header_valid && header->epoch != segment_.header.epoch) {
+            return Found();
+        }
+        MS_TRY(const auto whole, window_.at(offset, kRecordHeaderBytes + header->payload_bytes));
+        const auto payload = whole.subspan(kRecordHeaderBytes);
+        if (payload.size() != header->payload_bytes || crc32c(payload) != header->payload_crc) {
+            return Found();
+        }
+        return Found(WalScannedRecord{
+            .header = *header, .segment = segment_.number, .offset = offset, .payload = payload});
+    }
+
+    /// The next offset after `offset` that holds a valid record, or the file's size.
+    Result<std::uint64_t> find_next(std::uint64_t offset) {
+        constexpr std::uint64_t kStepBytes = 64U << 10U;
+        const auto magic = kRecordMagic;
+        offset += kRecordAlignment;
+        while (offset + kRecordHeaderBytes <= segment_.file_bytes) {
+            MS_TRY_VOID(context_.check());
+            MS_TRY(const auto bytes, window_.at(offset, kStepBytes));
+            std::uint64_t at = 0;
+            for (; at + 4 <= bytes.size(); at += kRecordAlignment) {
+                if (load_le<std::uint32_t>(bytes, at) == magic) {
+                    break;
+                }
+            }
+            if (at + 4 > bytes.size()) {
+                offset +=
+                    std::max<std::uint64_t>(bytes.size() / kRecordAlignment, 1) * kRecordAlignment;
+                continue;
+            }
+            offset += at;
+            MS_TRY(const auto record, read_record(offset));
+            if (record.has_value()) {
+                return offset;
+            }
+            offset += kRecordAlignment;
+        }
+        return segment_.file_bytes;
+    }
+
+    /// Bytes from `offset` to the last one that is not zero.
+    Result<std::uint64_t> nonzero_from(std::uint64_t offset) {
+        constexpr std::uint64_t kStepBytes = 64U << 10U;
+        std::uint64_t last = 0;
+        for (auto at = offset; at < segment_.file_bytes; at += kStepBytes) {
+            MS_TRY(const auto bytes, window_.at(at, kStepBytes));
+            for (std::size_t i = bytes.size(); i > 0; --i) {
+                if (bytes[i - 1] != std::byte{0}) {
+                    last = at + i - offset;
+                    break;
+                }
+            }
+        }
+        return last;
+    }
+
+    const RequestContext& context_;
+    Window window_;
+    WalScannedSegment& segment_;
+    std::uint64_t tail_ = 0;
+};
+
+}  // namespace
+
+Result<WalScannedSegment> scan_segment(
+    const RequestContext& context,
+    FileSystem& fs,
+    const std::string& path,
+    std::uint64_t number,
+    const std::function<Result<>(const WalScannedRecord&)>& visit) {
+    WalScannedSegment segment;
+    segment.number = number;
+    segment.path = path;
+    MS_TRY(const auto file, fs.open(path, OpenMode::kRead));
+    MS_TRY(segment.file_bytes, file->size());
+    if (segment.file_bytes < kSegmentHeaderBytes) {
+        segment.never_written = segment.file_bytes == 0;
+        segment.unreadable_bytes = segment.file_bytes;
+        return segment;
+    }
+    SegmentScan scan(context, *file, segment);
+    MS_TRY_VOID(scan.run(visit));
+    if (!segment.never_written) {
+        segment.unreadable_bytes += scan.tail();
+    }
+    return segment;
+}
+
+}  // namespace molesignal
