@@ -226,8 +226,8 @@ Result<std::pair<std::string, std::string>> parse_set_flag(std::string_view text
 }
 
 bool is_reserved_variable(std::string_view name) {
-    static constexpr std::array<std::string_view, 4> kReserved{
-        "MS_TOKEN", "MS_URL", "MS_CONFIG", "MS_SOURCE_DIR"};
+    static constexpr std::array<std::string_view, 5> kReserved{
+        "MS_TOKEN", "MS_URL", "MS_CONFIG", "MS_SOURCE_DIR", "MS_BINARY"};
     return name.starts_with("MS_TEST_") || std::ranges::find(kReserved, name) != kReserved.end();
 }
 

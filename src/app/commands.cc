@@ -1,0 +1,13 @@
+#include "app/commands.h"
+
+namespace molesignal {
+
+void register_commands(CLI::App& app, CommandContext& context) {
+    register_query_command(app, context);
+    register_ingest_command(app, context);
+    register_token_command(app, context);
+    register_config_command(app, context);
+    register_version_command(app, context);
+}
+
+}  // namespace molesignal
