@@ -1,0 +1,133 @@
+#include "metadata/migrations.h"
+
+#include <array>
+#include <utility>
+
+namespace molesignal {
+namespace {
+
+const std::vector<Migration>& all_migrations() {
+    static const std::vector<Migration> kMigrations{
+        {1,
+         "organizations_and_tokens",
+         {R"(CREATE TABLE organizations (
+                 id VARCHAR(64) PRIMARY KEY,
+                 slug VARCHAR(64) NOT NULL UNIQUE,
+                 name VARCHAR(255) NOT NULL,
+                 created_at_micros BIGINT NOT NULL))",
+          R"(CREATE TABLE api_tokens (
+                 id VARCHAR(64) PRIMARY KEY,
+                 org_id VARCHAR(64) NOT NULL REFERENCES organizations(id),
+                 name VARCHAR(255) NOT NULL,
+                 prefix VARCHAR(32) NOT NULL UNIQUE,
+                 secret_hash VARCHAR(64) NOT NULL,
+                 permissions VARCHAR(255) NOT NULL,
+                 created_at_micros BIGINT NOT NULL,
+                 expires_at_micros BIGINT,
+                 revoked_at_micros BIGINT))",
+          "CREATE INDEX api_tokens_by_org ON api_tokens (org_id, id)"}},
+        {2,
+         "streams_and_fields",
+         {R"(CREATE TABLE streams (
+                 id VARCHAR(64) PRIMARY KEY,
+                 org_id VARCHAR(64) NOT NULL REFERENCES organizations(id),
+                 name VARCHAR(255) NOT NULL,
+                 stream_type VARCHAR(16) NOT NULL,
+                 settings TEXT NOT NULL,
+                 version BIGINT NOT NULL,
+                 created_at_micros BIGINT NOT NULL,
+                 updated_at_micros BIGINT NOT NULL,
+                 deleted_at_micros BIGINT))",
+          R"(CREATE UNIQUE INDEX streams_by_name ON streams (org_id, name, stream_type)
+                 WHERE deleted_at_micros IS NULL)",
+          R"(CREATE TABLE stream_fields (
+                 stream_id VARCHAR(64) NOT NULL REFERENCES streams(id),
+                 field_id BIGINT NOT NULL,
+                 name {blob} NOT NULL,
+                 type BIGINT NOT NULL,
+                 inexact_as_float BOOLEAN NOT NULL,
+                 PRIMARY KEY (stream_id, field_id),
+                 UNIQUE (stream_id, name, type)))"}},
+        {3,
+         "shards_and_flush_intents",
+         {R"(CREATE TABLE shards (
+                 id {serial},
+                 stream_id VARCHAR(64) NOT NULL REFERENCES streams(id),
+                 epoch BIGINT NOT NULL,
+                 state BIGINT NOT NULL,
+                 checkpoint BIGINT NOT NULL,
+                 last_flush_id VARCHAR(64) NOT NULL,
+                 created_at_micros BIGINT NOT NULL))",
+          // 3 is ShardState::kDeleted.
+          "CREATE INDEX shards_live ON shards (stream_id, id) WHERE state < 3",
+          R"(CREATE TABLE flush_intents (
+                 flush_id VARCHAR(64) PRIMARY KEY,
+                 stream_id VARCHAR(64) NOT NULL REFERENCES streams(id),
+                 shard_id BIGINT NOT NULL REFERENCES shards(id),
+                 epoch BIGINT NOT NULL,
+                 position_begin BIGINT NOT NULL,
+                 position_end BIGINT NOT NULL,
+                 object_keys TEXT NOT NULL,
+                 state VARCHAR(16) NOT NULL,
+                 created_at_micros BIGINT NOT NULL))"}},
+        {4,
+         "parts",
+         {R"(CREATE TABLE parquet_file_meta (
+                 id VARCHAR(64) PRIMARY KEY,
+                 stream_id VARCHAR(64) NOT NULL REFERENCES streams(id),
+                 rows BIGINT NOT NULL,
+                 size_bytes BIGINT NOT NULL,
+                 raw_bytes BIGINT NOT NULL,
+                 time_start_micros BIGINT NOT NULL,
+                 time_end_micros BIGINT NOT NULL,
+                 shard_id BIGINT NOT NULL,
+                 position_begin BIGINT NOT NULL,
+                 position_end BIGINT NOT NULL,
+                 statistics {blob} NOT NULL,
+                 format_version BIGINT NOT NULL,
+                 sort_order VARCHAR(255) NOT NULL,
+                 created_at_micros BIGINT NOT NULL,
+                 added_version BIGINT NOT NULL,
+                 removed_version BIGINT,
+                 removed_at_micros BIGINT,
+                 deleted BOOLEAN NOT NULL))",
+          R"(CREATE INDEX parquet_file_meta_live
+                 ON parquet_file_meta (stream_id, time_end_micros, time_start_micros)
+                 WHERE NOT deleted)",
+          "CREATE INDEX parquet_file_meta_removed ON parquet_file_meta (removed_at_micros) "
+          "WHERE deleted",
+          R"(CREATE TABLE part_objects (
+                 part_id VARCHAR(64) NOT NULL REFERENCES parquet_file_meta(id),
+                 position BIGINT NOT NULL,
+                 kind VARCHAR(32) NOT NULL,
+                 object_key VARCHAR(1024) NOT NULL UNIQUE,
+                 bytes BIGINT NOT NULL,
+                 xxh3 BIGINT NOT NULL,
+                 PRIMARY KEY (part_id, position)))"}},
+        {5, "leases", {R"(CREATE TABLE leases (
+                 name VARCHAR(255) PRIMARY KEY,
+                 holder VARCHAR(255) NOT NULL,
+                 epoch BIGINT NOT NULL,
+                 expires_at_micros BIGINT NOT NULL))"}}};
+    return kMigrations;
+}
+
+}  // namespace
+
+std::span<const Migration> migrations() {
+    return all_migrations();
+}
+
+std::string render_migration(std::string_view statement, const SqlDialect& dialect) {
+    const std::array<std::pair<std::string_view, std::string_view>, 2> types{
+        {{"{blob}", dialect.blob_type}, {"{serial}", dialect.serial_type}}};
+    std::string rendered(statement);
+    for (const auto& [mark, type] : types) {
+        for (auto at = rendered.find(mark); at != std::string::npos; at = rendered.find(mark)) {
+            rendered.replace(at, mark.size(), type);
+        }
+    }
+    return rendered;
+}
+
+}  // namespace molesignal

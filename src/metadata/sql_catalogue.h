@@ -1,0 +1,167 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "common/clock.h"
+#include "common/random.h"
+#include "metadata/catalogue.h"
+#include "metadata/sql_connection.h"
+#include "metadata/sql_pool.h"
+
+namespace molesignal {
+
+/// The catalogue on a SQL database. Thread-safe.
+///
+/// Transactions that write lock rows in the order organisation, stream, shard, intent, so that they
+/// wait for each other instead of deadlocking.
+class SqlCatalogue final : public Catalogue {
+public:
+    struct Database {
+        SqlDialect dialect;
+        std::string description;
+        std::unique_ptr<SqlPool> writers;
+        std::unique_ptr<SqlPool> readers;  ///< Null: readers use `writers`.
+    };
+    SqlCatalogue(Database database, Clock& clock, Random& random);
+
+    Result<> migrate(const RequestContext& context) override;
+    Result<> ping(const RequestContext& context) override;
+
+    Result<std::vector<Organization>> list_organizations(const RequestContext& context) override;
+    Result<Organization> ensure_organization(const RequestContext& context,
+                                             std::string_view slug) override;
+
+    Result<std::vector<StreamInfo>> list_streams(const RequestContext& context,
+                                                 const OrgId& org) override;
+    Result<std::optional<StreamInfo>> find_stream(const RequestContext& context,
+                                                  const OrgId& org,
+                                                  StreamType type,
+                                                  std::string_view name) override;
+    Result<std::optional<StreamInfo>> get_stream(const RequestContext& context,
+                                                 const OrgId& org,
+                                                 const StreamId& id) override;
+    Result<StreamInfo> ensure_stream(const RequestContext& context,
+                                     const OrgId& org,
+                                     StreamType type,
+                                     std::string_view name,
+                                     std::int64_t streams_max) override;
+    Result<> update_stream_settings(const RequestContext& context,
+                                    const OrgId& org,
+                                    const StreamId& id,
+                                    const StreamSettings& settings) override;
+    Result<> delete_stream(const RequestContext& context,
+                           const OrgId& org,
+                           const StreamId& id) override;
+    Result<StreamTotals> stream_totals(const RequestContext& context, const StreamId& id) override;
+
+    Result<StreamSchema> ensure_fields(const RequestContext& context,
+                                       const StreamId& stream,
+                                       const std::vector<NewField>& fields) override;
+    Result<StreamSnapshot> snapshot(const RequestContext& context,
+                                    const StreamId& stream,
+                                    std::int64_t time_min_us,
+                                    std::int64_t time_max_us,
+                                    std::int64_t& parts_total) override;
+
+    Result<ShardInfo> create_shard(const RequestContext& context, const StreamId& stream) override;
+    Result<std::optional<ShardInfo>> get_shard(const RequestContext& context, ShardId id) override;
+    Result<std::vector<ShardInfo>> list_live_shards(const RequestContext& context) override;
+    Result<> set_shard_state(const RequestContext& context,
+                             ShardId id,
+                             Epoch epoch,
+                             ShardState state) override;
+
+    Result<> add_flush_intent(const RequestContext& context, const FlushIntent& intent) override;
+    Result<> commit_flush(const RequestContext& context, const FlushCommit& commit) override;
+    Result<std::vector<FlushIntent>> list_flush_intents(const RequestContext& context) override;
+    Result<> abandon_flush_intent(const RequestContext& context,
+                                  std::string_view flush_id) override;
+    Result<> remove_flush_intent(const RequestContext& context, std::string_view flush_id) override;
+
+    Result<std::int64_t> expire_parts(const RequestContext& context,
+                                      const StreamId& stream,
+                                      std::int64_t time_max_before_us,
+                                      std::int64_t parts_max) override;
+    Result<std::vector<PartInfo>> list_removed_parts(const RequestContext& context,
+                                                     std::int64_t grace_us,
+                                                     std::int64_t parts_max) override;
+    Result<> purge_part(const RequestContext& context, std::string_view part_id) override;
+
+    Result<> add_token(const RequestContext& context, const ApiToken& token) override;
+    Result<std::vector<ApiToken>> list_tokens(const RequestContext& context,
+                                              const OrgId& org) override;
+    Result<std::optional<ApiToken>> find_token(const RequestContext& context,
+                                               std::string_view prefix) override;
+    Result<> revoke_token(const RequestContext& context,
+                          const OrgId& org,
+                          std::string_view id) override;
+
+    Result<Lease> acquire_lease(const RequestContext& context,
+                                std::string_view name,
+                                std::string_view holder,
+                                std::int64_t ttl_us) override;
+    Result<> release_lease(const RequestContext& context, const Lease& lease) override;
+
+    std::string describe() const override { return database_.description; }
+
+private:
+    using Body = std::function<Result<>(SqlConnection& connection)>;
+
+    /// Runs `body` in one transaction; again if only concurrent transactions were in the way.
+    /// `doing` begins the error's message.
+    Result<> transact(const RequestContext& context,
+                      SqlAccess access,
+                      std::string_view doing,
+                      const Body& body);
+    /// One try. Sets `again` if the transaction had no effect and may run again.
+    Result<> transact_once(const RequestContext& context,
+                           SqlAccess access,
+                           const Body& body,
+                           bool& again);
+    /// One statement that reads.
+    Result<SqlRows> read(const RequestContext& context,
+                         std::string_view doing,
+                         std::string_view sql,
+                         const SqlParameters& parameters);
+    Result<bool> migrate_one(const RequestContext& context);
+    /// Locks the stream until the transaction ends. kNotFound if it is not there or deleted.
+    Result<> lock_stream(const RequestContext& context,
+                         SqlConnection& connection,
+                         const StreamId& stream);
+    /// Counts the version of a stream that the transaction has locked.
+    Result<std::int64_t> next_version(const RequestContext& context,
+                                      SqlConnection& connection,
+                                      const StreamId& stream);
+    /// Locks the shard (after its stream) until the transaction ends. kNotFound if it is not there.
+    Result<ShardInfo> lock_shard(const RequestContext& context,
+                                 SqlConnection& connection,
+                                 ShardId id);
+    Result<> consume_intent(const RequestContext& context,
+                            SqlConnection& connection,
+                            const FlushCommit& commit);
+    Result<> insert_part(const RequestContext& context,
+                         SqlConnection& connection,
+                         const PartInfo& part,
+                         std::int64_t version);
+    std::int64_t now_us() const { return clock_.now().value / 1000; }
+
+    Database database_;
+    Clock& clock_;
+    Random& random_;
+    // Statements that differ by dialect, made once.
+    std::string lock_organization_sql_;
+    std::string lock_stream_sql_;
+    std::string lock_shard_sql_;
+    std::string lock_intent_sql_;
+    std::string expire_parts_sql_;
+    std::string delete_parts_sql_;
+    std::string removed_parts_sql_;
+    std::string removed_objects_sql_;
+    std::string acquire_lease_sql_;
+};
+
+}  // namespace molesignal

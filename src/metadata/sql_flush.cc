@@ -1,0 +1,454 @@
+// The verbs of SqlCatalogue about shards, flushes and the life of parts.
+#include <algorithm>
+#include <set>
+
+#include <fmt/format.h>
+
+#include "common/failpoint.h"
+#include "metadata/row_codec.h"
+#include "metadata/sql_catalogue.h"
+#include "metadata/sql_rows.h"
+
+MS_DEFINE_FAILPOINT(catalogue_intent_before_commit);
+MS_DEFINE_FAILPOINT(catalogue_intent_after_commit);
+MS_DEFINE_FAILPOINT(catalogue_before_commit);
+MS_DEFINE_FAILPOINT(catalogue_after_commit);
+MS_DEFINE_FAILPOINT(catalogue_part_inserted);
+
+namespace molesignal {
+namespace {
+
+constexpr std::string_view kShardColumns = "id, stream_id, epoch, state, checkpoint, last_flush_id";
+constexpr std::string_view kPending = "pending";
+constexpr std::string_view kAbandoned = "abandoned";
+
+Error shard_missing(ShardId id) {
+    return Error(ErrorCode::kNotFound, fmt::format("shard {} does not exist", id.value));
+}
+
+Error intent_gone(std::string_view flush_id, std::string_view state) {
+    return Error(ErrorCode::kConflict,
+                 fmt::format("the intent of flush {} is {}", flush_id, state));
+}
+
+Result<> check_epoch(const ShardInfo& shard, Epoch epoch) {
+    if (shard.epoch != epoch) {
+        return Error(ErrorCode::kConflict,
+                     fmt::format("shard {} has epoch {}, not {}: another writer owns it",
+                                 shard.id.value,
+                                 shard.epoch.value,
+                                 epoch.value));
+    }
+    return {};
+}
+
+/// What the caller must get right, whatever the catalogue holds.
+Result<> check_commit(const FlushCommit& commit) {
+    if (commit.flush_id.empty()) {
+        return Error(ErrorCode::kInvalidArgument, "a flush needs an id");
+    }
+    if (commit.new_checkpoint < commit.expected_checkpoint) {
+        return Error(ErrorCode::kInvalidArgument,
+                     fmt::format("the checkpoint would go back from {} to {}",
+                                 commit.expected_checkpoint.value,
+                                 commit.new_checkpoint.value));
+    }
+    for (const auto& part : commit.parts) {
+        if (part.shard != commit.shard || part.objects.empty() ||
+            part.time_min_us > part.time_max_us || part.position_begin >= part.position_end ||
+            part.position_end > commit.new_checkpoint) {
+            return Error(ErrorCode::kInvalidArgument,
+                         fmt::format("part {} does not fit its flush", part.id));
+        }
+    }
+    return {};
+}
+
+}  // namespace
+
+Result<ShardInfo> SqlCatalogue::create_shard(const RequestContext& context,
+                                             const StreamId& stream) {
+    ShardInfo shard;
+    const auto insert = [&](SqlConnection& connection) -> Result<> {
+        MS_TRY_VOID(lock_stream(context, connection, stream));
+        MS_TRY(auto rows,
+               connection.query(context,
+                                fmt::format("INSERT INTO shards (stream_id, epoch, state,"
+                                            " checkpoint, last_flush_id, created_at_micros)"
+                                            " VALUES ($1, 1, $2, 0, '', $3) RETURNING {}",
+                                            kShardColumns),
+                                {stream.value, static_cast<int>(ShardState::kOpen), now_us()}));
+        MS_TRY(shard, read_shard(rows, 0));
+        return {};
+    };
+    MS_TRY_VOID(transact(context, SqlAccess::kWrite, "make a shard", insert));
+    return shard;
+}
+
+Result<std::optional<ShardInfo>> SqlCatalogue::get_shard(const RequestContext& context,
+                                                         ShardId id) {
+    MS_TRY(auto rows,
+           read(context,
+                "get a shard",
+                fmt::format("SELECT {} FROM shards WHERE id = $1", kShardColumns),
+                {id.value}));
+    if (rows.empty()) {
+        return std::optional<ShardInfo>();
+    }
+    MS_TRY(auto shard, read_shard(rows, 0));
+    return std::optional<ShardInfo>(std::move(shard));
+}
+
+Result<std::vector<ShardInfo>> SqlCatalogue::list_live_shards(const RequestContext& context) {
+    MS_TRY(auto rows,
+           read(context,
+                "list shards",
+                fmt::format("SELECT {} FROM shards WHERE state < 3 ORDER BY id", kShardColumns),
+                {}));
+    std::vector<ShardInfo> shards;
+    for (std::size_t row = 0; row < rows.size(); ++row) {
+        MS_TRY(auto shard, read_shard(rows, row));
+        shards.push_back(std::move(shard));
+    }
+    return shards;
+}
+
+Result<ShardInfo> SqlCatalogue::lock_shard(const RequestContext& context,
+                                           SqlConnection& connection,
+                                           ShardId id) {
+    MS_TRY(auto rows, connection.query(context, lock_shard_sql_, {id.value}));
+    if (rows.empty()) {
+        return shard_missing(id);
+    }
+    return read_shard(rows, 0);
+}
+
+Result<> SqlCatalogue::set_shard_state(const RequestContext& context,
+                                       ShardId id,
+                                       Epoch epoch,
+                                       ShardState state) {
+    const auto update = [&](SqlConnection& connection) -> Result<> {
+        MS_TRY(const auto shard, lock_shard(context, connection, id));
+        MS_TRY_VOID(check_epoch(shard, epoch));
+        if (state < shard.state) {
+            return Error(ErrorCode::kConflict,
+                         fmt::format("shard {} is closed or deleted for ever", id.value));
+        }
+        MS_TRY_VOID(connection.query(context,
+                                     "UPDATE shards SET state = $2 WHERE id = $1",
+                                     {id.value, static_cast<int>(state)}));
+        return {};
+    };
+    return transact(context, SqlAccess::kWrite, "change a shard's state", update);
+}
+
+Result<> SqlCatalogue::add_flush_intent(const RequestContext& context, const FlushIntent& intent) {
+    const auto keys = encode_names(intent.object_keys);
+    const auto insert = [&](SqlConnection& connection) -> Result<> {
+        MS_TRY_VOID(lock_stream(context, connection, intent.stream));
+        MS_TRY(const auto shard, lock_shard(context, connection, intent.shard));
+        if (shard.last_flush_id == intent.flush_id) {
+            // Committed before: a second intent would one day be abandoned and take the objects of
+            // live parts with it.
+            return {};
+        }
+        MS_TRY_VOID(check_epoch(shard, intent.epoch));
+        if (shard.stream != intent.stream || shard.state == ShardState::kDeleted) {
+            return Error(ErrorCode::kConflict,
+                         fmt::format("shard {} is deleted or of another stream", shard.id.value));
+        }
+        MS_TRY(const auto added,
+               connection.query(context,
+                                "INSERT INTO flush_intents (flush_id, stream_id, shard_id, epoch,"
+                                " position_begin, position_end, object_keys, state,"
+                                " created_at_micros) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+                                " ON CONFLICT DO NOTHING",
+                                {intent.flush_id,
+                                 intent.stream.value,
+                                 intent.shard.value,
+                                 intent.epoch.value,
+                                 intent.begin.value,
+                                 intent.end.value,
+                                 keys,
+                                 kPending,
+                                 intent.created_us}));
+        if (added.changed() == 0) {
+            MS_TRY(const auto same,
+                   connection.query(context,
+                                    "SELECT flush_id FROM flush_intents WHERE flush_id = $1"
+                                    " AND stream_id = $2 AND shard_id = $3 AND epoch = $4"
+                                    " AND position_begin = $5 AND position_end = $6"
+                                    " AND object_keys = $7 AND state = $8",
+                                    {intent.flush_id,
+                                     intent.stream.value,
+                                     intent.shard.value,
+                                     intent.epoch.value,
+                                     intent.begin.value,
+                                     intent.end.value,
+                                     keys,
+                                     kPending}));
+            if (same.empty()) {
+                return intent_gone(intent.flush_id, "recorded with other content or abandoned");
+            }
+        }
+        MS_PASS_FAILPOINT(catalogue_intent_before_commit);
+        return {};
+    };
+    MS_TRY_VOID(transact(context, SqlAccess::kWrite, "record a flush's intent", insert));
+    MS_PASS_FAILPOINT(catalogue_intent_after_commit);
+    return {};
+}
+
+Result<> SqlCatalogue::consume_intent(const RequestContext& context,
+                                      SqlConnection& connection,
+                                      const FlushCommit& commit) {
+    MS_TRY(const auto consumed,
+           connection.query(context,
+                            "DELETE FROM flush_intents WHERE flush_id = $1 AND shard_id = $2"
+                            " AND epoch = $3 AND state = $4 RETURNING object_keys",
+                            {commit.flush_id, commit.shard.value, commit.epoch.value, kPending}));
+    if (consumed.size() != 1) {
+        return intent_gone(commit.flush_id, "missing or abandoned");
+    }
+    MS_TRY(const auto names, decode_names(consumed.text(0, 0)));
+    const std::set<std::string_view> named(names.begin(), names.end());
+    for (const auto& part : commit.parts) {
+        for (const auto& object : part.objects) {
+            if (!named.contains(object.key)) {
+                return Error(ErrorCode::kInvalidArgument,
+                             fmt::format("object {} is not named by the intent of flush {}",
+                                         object.key,
+                                         commit.flush_id));
+            }
+        }
+    }
+    return {};
+}
+
+Result<> SqlCatalogue::insert_part(const RequestContext& context,
+                                   SqlConnection& connection,
+                                   const PartInfo& part,
+                                   std::int64_t version) {
+    std::int64_t bytes = 0;
+    for (const auto& object : part.objects) {
+        bytes += object.bytes;
+    }
+    const auto statistics = encode_statistics(part.fields, part.zone_maps);
+    MS_TRY_VOID(connection.query(
+        context,
+        "INSERT INTO parquet_file_meta (id, stream_id, rows, size_bytes, raw_bytes,"
+        " time_start_micros, time_end_micros, shard_id, position_begin, position_end, statistics,"
+        " format_version, sort_order, created_at_micros, added_version, deleted)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, FALSE)",
+        {part.id,
+         part.stream.value,
+         part.rows,
+         bytes,
+         part.raw_bytes,
+         part.time_min_us,
+         part.time_max_us,
+         part.shard.value,
+         part.position_begin.value,
+         part.position_end.value,
+         SqlBytes{statistics},
+         part.format_version,
+         part.sort_order,
+         now_us(),
+         version}));
+    std::int64_t position = 0;
+    for (const auto& object : part.objects) {
+        MS_TRY_VOID(connection.query(
+            context,
+            "INSERT INTO part_objects (part_id, position, kind, object_key, bytes, xxh3)"
+            " VALUES ($1, $2, $3, $4, $5, $6)",
+            {part.id, position, object.kind, object.key, object.bytes, object.xxh3}));
+        ++position;
+    }
+    MS_PASS_FAILPOINT(catalogue_part_inserted);
+    return {};
+}
+
+Result<> SqlCatalogue::commit_flush(const RequestContext& context, const FlushCommit& commit) {
+    MS_TRY_VOID(check_commit(commit));
+    const auto apply = [&](SqlConnection& connection) -> Result<> {
+        MS_TRY(const auto owner,
+               connection.query(
+                   context, "SELECT stream_id FROM shards WHERE id = $1", {commit.shard.value}));
+        if (owner.empty()) {
+            return shard_missing(commit.shard);
+        }
+        const StreamId stream{owner.text(0, 0)};
+        const auto locked = lock_stream(context, connection, stream);
+        if (!locked && locked.error().code() != ErrorCode::kNotFound) {
+            return locked;
+        }
+        MS_TRY(const auto shard, lock_shard(context, connection, commit.shard));
+        if (shard.last_flush_id == commit.flush_id) {
+            return {};  // The answer to an earlier commit was lost.
+        }
+        MS_TRY_VOID(locked);
+        MS_TRY_VOID(check_epoch(shard, commit.epoch));
+        if (shard.checkpoint != commit.expected_checkpoint) {
+            return Error(ErrorCode::kConflict,
+                         fmt::format("the checkpoint of shard {} is {}, not {}",
+                                     shard.id.value,
+                                     shard.checkpoint.value,
+                                     commit.expected_checkpoint.value));
+        }
+        if (shard.state == ShardState::kDeleted) {
+            return Error(ErrorCode::kConflict, fmt::format("shard {} is deleted", shard.id.value));
+        }
+        MS_TRY_VOID(consume_intent(context, connection, commit));
+        MS_TRY(const auto version, next_version(context, connection, stream));
+        for (const auto& part : commit.parts) {
+            if (part.stream != stream) {
+                return Error(ErrorCode::kInvalidArgument,
+                             fmt::format("part {} is of another stream", part.id));
+            }
+            MS_TRY_VOID(insert_part(context, connection, part, version));
+        }
+        MS_TRY(const auto moved,
+               connection.query(context,
+                                "UPDATE shards SET checkpoint = $2, last_flush_id = $3"
+                                " WHERE id = $1 AND checkpoint = $4 AND epoch = $5",
+                                {commit.shard.value,
+                                 commit.new_checkpoint.value,
+                                 commit.flush_id,
+                                 commit.expected_checkpoint.value,
+                                 commit.epoch.value}));
+        if (moved.changed() != 1) {
+            return Error(ErrorCode::kConflict, "the checkpoint moved under a lock");
+        }
+        MS_PASS_FAILPOINT(catalogue_before_commit);
+        return {};
+    };
+    MS_TRY_VOID(transact(
+        context, SqlAccess::kWrite, fmt::format("commit flush {}", commit.flush_id), apply));
+    MS_PASS_FAILPOINT(catalogue_after_commit);
+    return {};
+}
+
+Result<std::vector<FlushIntent>> SqlCatalogue::list_flush_intents(const RequestContext& context) {
+    MS_TRY(auto rows,
+           read(context,
+                "list flush intents",
+                "SELECT flush_id, stream_id, shard_id, epoch, position_begin, position_end,"
+                " object_keys, created_at_micros FROM flush_intents ORDER BY flush_id",
+                {}));
+    std::vector<FlushIntent> intents;
+    for (std::size_t row = 0; row < rows.size(); ++row) {
+        FlushIntent intent{.flush_id = rows.take_text(row, 0),
+                           .stream = StreamId{rows.take_text(row, 1)},
+                           .shard = ShardId{static_cast<std::uint64_t>(rows.integer(row, 2))},
+                           .epoch = Epoch{static_cast<std::uint64_t>(rows.integer(row, 3))},
+                           .begin = Position{static_cast<std::uint64_t>(rows.integer(row, 4))},
+                           .end = Position{static_cast<std::uint64_t>(rows.integer(row, 5))},
+                           .object_keys = {},
+                           .created_us = rows.integer(row, 7)};
+        MS_TRY(intent.object_keys, decode_names(rows.text(row, 6)));
+        intents.push_back(std::move(intent));
+    }
+    return intents;
+}
+
+Result<> SqlCatalogue::abandon_flush_intent(const RequestContext& context,
+                                            std::string_view flush_id) {
+    const auto update = [&](SqlConnection& connection) -> Result<> {
+        MS_TRY(const auto abandoned,
+               connection.query(context,
+                                "UPDATE flush_intents SET state = $2 WHERE flush_id = $1",
+                                {flush_id, kAbandoned}));
+        if (abandoned.changed() == 0) {
+            return intent_gone(flush_id, "consumed or removed");
+        }
+        return {};
+    };
+    return transact(context, SqlAccess::kWrite, "abandon a flush", update);
+}
+
+Result<> SqlCatalogue::remove_flush_intent(const RequestContext& context,
+                                           std::string_view flush_id) {
+    const auto remove = [&](SqlConnection& connection) -> Result<> {
+        MS_TRY(const auto rows, connection.query(context, lock_intent_sql_, {flush_id}));
+        if (rows.empty()) {
+            return {};
+        }
+        if (rows.text(0, 0) != kAbandoned) {
+            return intent_gone(flush_id, "not abandoned: its flush may still commit");
+        }
+        MS_TRY_VOID(
+            connection.query(context, "DELETE FROM flush_intents WHERE flush_id = $1", {flush_id}));
+        return {};
+    };
+    return transact(context, SqlAccess::kWrite, "remove a flush's intent", remove);
+}
+
+Result<std::int64_t> SqlCatalogue::expire_parts(const RequestContext& context,
+                                                const StreamId& stream,
+                                                std::int64_t time_max_before_us,
+                                                std::int64_t parts_max) {
+    // Most rounds find nothing; they do not take the write lock.
+    MS_TRY(const auto old,
+           read(context,
+                "look for expired parts",
+                "SELECT id FROM parquet_file_meta WHERE stream_id = $1 AND NOT deleted"
+                " AND time_end_micros < $2 LIMIT 1",
+                {stream.value, time_max_before_us}));
+    if (old.empty() || parts_max <= 0) {
+        return 0;
+    }
+    std::int64_t expired = 0;
+    const auto update = [&](SqlConnection& connection) -> Result<> {
+        MS_TRY_VOID(lock_stream(context, connection, stream));
+        MS_TRY(const auto version, next_version(context, connection, stream));
+        MS_TRY(const auto removed,
+               connection.query(context,
+                                expire_parts_sql_,
+                                {version, stream.value, time_max_before_us, parts_max}));
+        expired = removed.changed();
+        return {};
+    };
+    MS_TRY_VOID(transact(context, SqlAccess::kWrite, "expire parts", update));
+    return expired;
+}
+
+Result<std::vector<PartInfo>> SqlCatalogue::list_removed_parts(const RequestContext& context,
+                                                               std::int64_t grace_us,
+                                                               std::int64_t parts_max) {
+    std::vector<PartInfo> parts;
+    const auto look = [&](SqlConnection& connection) -> Result<> {
+        parts.clear();
+        MS_TRY(auto rows, connection.query(context, removed_parts_sql_, {grace_us, parts_max}));
+        MS_TRY(auto objects,
+               connection.query(context, removed_objects_sql_, {grace_us, parts_max}));
+        for (std::size_t row = 0; row < rows.size(); ++row) {
+            MS_TRY(auto part, read_part(rows, row));
+            parts.push_back(std::move(part));
+        }
+        return add_objects(parts, objects);
+    };
+    MS_TRY_VOID(transact(context, SqlAccess::kRead, "list removed parts", look));
+    return parts;
+}
+
+Result<> SqlCatalogue::purge_part(const RequestContext& context, std::string_view part_id) {
+    const auto purge = [&](SqlConnection& connection) -> Result<> {
+        MS_TRY(const auto rows,
+               connection.query(
+                   context, "SELECT deleted FROM parquet_file_meta WHERE id = $1", {part_id}));
+        if (rows.empty()) {
+            return {};
+        }
+        if (rows.integer(0, 0) == 0) {
+            return Error(ErrorCode::kConflict, fmt::format("part {} is not removed", part_id));
+        }
+        MS_TRY_VOID(
+            connection.query(context, "DELETE FROM part_objects WHERE part_id = $1", {part_id}));
+        MS_TRY_VOID(
+            connection.query(context, "DELETE FROM parquet_file_meta WHERE id = $1", {part_id}));
+        return {};
+    };
+    return transact(context, SqlAccess::kWrite, "forget a part", purge);
+}
+
+}  // namespace molesignal

@@ -1,0 +1,22 @@
+#pragma once
+
+#include <vector>
+
+#include "common/result.h"
+#include "metadata/catalogue.h"
+#include "metadata/sql_connection.h"
+
+namespace molesignal {
+
+/// Reads a part without its objects from the columns id, stream_id, rows, raw_bytes,
+/// time_start_micros, time_end_micros, shard_id, position_begin, position_end, statistics,
+/// format_version, sort_order, added_version.
+Result<PartInfo> read_part(SqlRows& rows, std::size_t row);
+
+/// Gives each part its objects, from the columns part_id, kind, object_key, bytes, xxh3.
+Result<> add_objects(std::vector<PartInfo>& parts, SqlRows& objects);
+
+/// Reads a shard from the columns id, stream_id, epoch, state, checkpoint, last_flush_id.
+Result<ShardInfo> read_shard(SqlRows& rows, std::size_t row);
+
+}  // namespace molesignal
