@@ -39,7 +39,8 @@ Result<LoadedConfig> load_config(const ConfigSources& sources);
 /// Splits "section.key=value" of `--set`. kInvalidArgument without a '='.
 Result<std::pair<std::string, std::string>> parse_set_flag(std::string_view text);
 
-/// What the environment may hold besides settings: MS_TOKEN, MS_URL, MS_CONFIG and the tests' variables.
+/// What the environment may hold besides settings: MS_TOKEN, MS_URL, MS_CONFIG and the tests'
+/// variables.
 bool is_reserved_variable(std::string_view name);
 
 /// `key = value  # origin` for every setting, grouped in sections as TOML that load_config reads

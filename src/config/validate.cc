@@ -30,8 +30,8 @@ void check_exposure(const Config& config, std::vector<std::string>& problems) {
         if (parsed.has_value() && !parsed->is_loopback) {
             problems.push_back(fmt::format(
                 "{} = \"{}\" would let everybody on the network read and write, because "
-                "auth.mode is none: create a token with `molesignal token create` while the "
-                "server listens on 127.0.0.1, then set auth.mode = \"token\"",
+                "auth.mode is none: set auth.mode = \"token\" (the first start prints a token), "
+                "or listen on 127.0.0.1",
                 key,
                 *address));
         }

@@ -29,7 +29,7 @@ enum class WalFlushStrategy : std::uint8_t {
 };
 
 struct WalOptions {
-    std::uint64_t segment_bytes = 64ULL << 20U;   ///< wal.segment_mb
+    std::uint64_t segment_bytes = 64ULL << 20U;   ///< wal.segment_size_mb
     std::uint64_t total_bytes_max = 4ULL << 30U;  ///< wal.total_mb; above it appends are refused.
     std::uint64_t reserve_bytes = 64ULL << 20U;   ///< wal.reserve_mb: freed when the disk is full.
     std::uint64_t record_bytes_max = 64ULL << 20U;  ///< One record, header included.
