@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -77,7 +78,7 @@ protected:
             return std::string(info.param);                                              \
         })
 
-/// The error's code, or kNone text for success: for messages that say what came instead.
+/// "ok" or the error's code and message: for messages that say what came instead.
 template <class T>
 std::string outcome(const Result<T>& result) {
     return result.has_value() ? "ok"
