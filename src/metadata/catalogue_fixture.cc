@@ -45,6 +45,17 @@ public:
         return value;
     }
 
+    std::shared_ptr<void> lock_stream(const StreamId& /*stream*/) override {
+        sqlite3* database = nullptr;
+        require(sqlite3_open(path().c_str(), &database) == SQLITE_OK, "open");
+        std::shared_ptr<void> held(database,
+                                   [](void* raw) { sqlite3_close(static_cast<sqlite3*>(raw)); });
+        require(sqlite3_exec(database, "BEGIN IMMEDIATE", nullptr, nullptr, nullptr) == SQLITE_OK,
+                "lock");
+        return held;
+    }
+    bool end_connections() override { return false; }
+
 private:
     std::string path() const { return (folder_ / "meta.db").string(); }
     void run(const std::string& sql, std::int64_t* value) {
@@ -81,6 +92,22 @@ public:
     }
     void execute(const std::string& sql) override { run(url(), sql); }
     std::int64_t number(const std::string& sql) override { return run(url(), sql); }
+
+    std::shared_ptr<void> lock_stream(const StreamId& stream) override {
+        std::shared_ptr<PGconn> held(PQconnectdb(url().c_str()), PQfinish);
+        const auto sql =
+            "BEGIN; SELECT 1 FROM streams WHERE id = '" + stream.value + "' FOR UPDATE";
+        const std::unique_ptr<PGresult, decltype(&PQclear)> result(PQexec(held.get(), sql.c_str()),
+                                                                   PQclear);
+        require(PQresultStatus(result.get()) == PGRES_TUPLES_OK, PQerrorMessage(held.get()));
+        return held;
+    }
+    bool end_connections() override {
+        run(server_,
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
+            " WHERE application_name = 'molesignal'");
+        return true;
+    }
 
 private:
     std::string url() const {

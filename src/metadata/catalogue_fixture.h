@@ -42,6 +42,11 @@ public:
     virtual void execute(const std::string& sql) = 0;
     /// A number that `sql` selects.
     virtual std::int64_t number(const std::string& sql) = 0;
+    /// Locks the stream's row, as another process in the middle of a transaction, until the result
+    /// is destroyed.
+    virtual std::shared_ptr<void> lock_stream(const StreamId& stream) = 0;
+    /// Ends the catalogue's idle connections, as a server that restarts. False: there is no server.
+    virtual bool end_connections() = 0;
 };
 
 /// "sqlite" or "postgres"; null if there is no Postgres server to test with.

@@ -1,11 +1,13 @@
 // Conformance under concurrency: many threads, several catalogue objects, one database.
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <functional>
 #include <set>
 #include <thread>
 
 #include "metadata/catalogue_fixture.h"
+#include "metadata/open_catalogue.h"
 
 namespace molesignal {
 namespace {
@@ -244,6 +246,57 @@ TEST_P(CatalogueRaceTest, DeletingAStreamWhileItIsFlushedLeavesNoLivePart) {
         EXPECT_EQ(odd.load(), 0);
     }
     EXPECT_EQ(database_->number("SELECT COUNT(*) FROM parquet_file_meta WHERE NOT deleted"), 0);
+}
+
+TEST_P(CatalogueRaceTest, WaitsForALockUntilTheDeadlineOnly) {
+    const auto stream = make_stream();
+    const auto shard = catalogue_->create_shard(context(), stream.id);
+    ASSERT_OK(shard);
+    const auto commit = make_commit(*shard, 0, 10);
+    ASSERT_OK(catalogue_->add_flush_intent(context(), intent_for(commit, stream.id)));
+    auto held = database_->lock_stream(stream.id);
+    auto short_context = context();
+    short_context.deadline = clock_.steady_now() + std::chrono::milliseconds(100);
+    EXPECT_CODE(catalogue_->commit_flush(short_context, commit), ErrorCode::kTimeout);
+    // Readers do not wait for writers.
+    EXPECT_TRUE(snapshot(stream.id).parts.empty());
+    held.reset();
+    ASSERT_OK(catalogue_->commit_flush(context(), commit));
+    EXPECT_EQ(snapshot(stream.id).parts.size(), 1U);
+}
+
+TEST_P(CatalogueRaceTest, ConnectsAgainAfterTheServerEndedItsSessions) {
+    const auto stream = make_stream();
+    race([&](int thread) { EXPECT_OK(any(thread).ping(context())); });
+    if (!database_->end_connections()) {
+        GTEST_SKIP() << "SQLite has no server";
+    }
+    EXPECT_OK(catalogue_->ping(context()));
+    EXPECT_TRUE(snapshot(stream.id).parts.empty());
+    database_->end_connections();
+    const auto shard = catalogue_->create_shard(context(), stream.id);
+    ASSERT_OK(shard);
+    EXPECT_OK(flush(*shard, 0, 10));
+}
+
+TEST(OpenCatalogue, SaysWhyAndKeepsThePassword) {
+    SystemClock clock;
+    SystemRandom random;
+    const auto context = RequestContext::background(clock, "test");
+    const auto nowhere = open_postgres_catalogue(
+        "postgresql://user:hunter2@127.0.0.1:1/catalogue", 2, clock, random);
+    ASSERT_OK(nowhere);
+    EXPECT_EQ((*nowhere)->describe(), "postgres 127.0.0.1/catalogue");
+    const auto refused = (*nowhere)->migrate(context);
+    EXPECT_CODE(refused, ErrorCode::kUnavailable);
+    EXPECT_THAT(refused.error().message(), ::testing::Not(::testing::HasSubstr("hunter2")));
+    const auto garbled = open_postgres_catalogue("hunter2", 2, clock, random);
+    EXPECT_CODE(garbled, ErrorCode::kInvalidArgument);
+    EXPECT_THAT(garbled.error().message(), ::testing::Not(::testing::HasSubstr("hunter2")));
+    EXPECT_CODE(open_postgres_catalogue("dbname=x", 0, clock, random), ErrorCode::kInvalidArgument);
+    EXPECT_CODE(open_sqlite_catalogue("/nonexistent/folder/meta.db", clock, random),
+                ErrorCode::kUnavailable);
+    EXPECT_CODE(open_sqlite_catalogue(":memory:", clock, random), ErrorCode::kInvalidArgument);
 }
 
 }  // namespace

@@ -26,10 +26,10 @@ TEST_P(CatalogueTest, MakesAnOrganizationOnce) {
     ASSERT_EQ(all->size(), 2U);
     EXPECT_EQ((*all)[0].slug, "acme");
     for (const std::string& bad : {std::string(),
-                                  std::string("a|b"),
-                                  std::string("../x"),
-                                  std::string("a\0b", 3),
-                                  std::string(65, 'a')}) {
+                                   std::string("a|b"),
+                                   std::string("../x"),
+                                   std::string("a\0b", 3),
+                                   std::string(65, 'a')}) {
         EXPECT_CODE(catalogue_->ensure_organization(context(), bad), ErrorCode::kInvalidArgument);
     }
 }
