@@ -26,7 +26,10 @@ std::string_view reject_reason_name(RejectReason reason) {
     return "unknown";
 }
 
-void DecodedBatch::reject(std::uint64_t index, RejectReason reason, std::string text, std::size_t errors_max) {
+void DecodedBatch::reject(std::uint64_t index,
+                          RejectReason reason,
+                          std::string text,
+                          std::size_t errors_max) {
     ++rejected;
     ++by_reason[static_cast<std::size_t>(reason)];
     if (errors.size() < errors_max) {
@@ -53,13 +56,16 @@ void append_json_text(std::string& out, std::string_view text) {
 BatchBuilder::BatchBuilder(const DecodeLimits& limits, const DecodeSettings& settings)
     : limits_(limits), settings_(settings) {}
 
-BatchBuilder::Entry* BatchBuilder::guess(const char* raw, std::size_t bytes_left, std::size_t& name_bytes) {
+BatchBuilder::Entry* BatchBuilder::guess(const char* raw,
+                                         std::size_t bytes_left,
+                                         std::size_t& name_bytes) {
     if (next_guess_ >= entries_.size()) {
         return nullptr;
     }
     auto& entry = *entries_[next_guess_];
     const auto size = entry.name.size();
-    if (size + 1 > bytes_left || std::memcmp(raw, entry.name.data(), size) != 0 || raw[size] != '"') {
+    if (size + 1 > bytes_left || std::memcmp(raw, entry.name.data(), size) != 0 ||
+        raw[size] != '"') {
         return nullptr;
     }
     ++next_guess_;
@@ -80,7 +86,8 @@ BatchBuilder::Entry& BatchBuilder::entry_of(std::string_view name) {
     entry->column_of_type.fill(-1);
     entry->extra = name.empty() || is_reserved_field(name) || name.size() > limits_.name_bytes_max;
     if (!entry->extra) {
-        const bool known = settings_.known_fields != nullptr && settings_.known_fields->contains(name);
+        const bool known =
+            settings_.known_fields != nullptr && settings_.known_fields->contains(name);
         const auto others = settings_.known_fields != nullptr ? settings_.known_fields->size() : 0;
         if (!known && others + new_fields_ >= limits_.fields_max) {
             entry->extra = true;
@@ -142,7 +149,10 @@ void BatchBuilder::add_text(std::string_view name, FieldType type, std::string_v
     add_text(entry_of(name), type, value);
 }
 
-void BatchBuilder::add_extra(std::string_view name, FieldType type, std::uint64_t bits, std::string_view text) {
+void BatchBuilder::add_extra(std::string_view name,
+                             FieldType type,
+                             std::uint64_t bits,
+                             std::string_view text) {
     ++extra_values_;
     if (!extra_.empty()) {
         extra_.push_back(',');
@@ -196,21 +206,25 @@ void BatchBuilder::end_row(std::uint64_t index, std::int64_t time_ns, DecodedBat
     constexpr double kHour = 3600e9;
     if (time_ns > settings_.time_max_ns) {
         undo_row();
-        out.reject(index,
-                   RejectReason::kTooNew,
-                   fmt::format("its time is {:.1f} h in the future, more than ingester.future_max_secs allows",
-                               static_cast<double>(time_ns - settings_.now_ns) / kHour),
-                   limits_.errors_max);
+        out.reject(
+            index,
+            RejectReason::kTooNew,
+            fmt::format(
+                "its time is {:.1f} h in the future, more than ingester.future_max_secs allows",
+                static_cast<double>(time_ns - settings_.now_ns) / kHour),
+            limits_.errors_max);
         return;
     }
     if (time_ns < settings_.time_min_ns) {
         undo_row();
-        out.reject(index,
-                   RejectReason::kTooOld,
-                   fmt::format("its time is {:.1f} h in the past, older than the stream's retention or "
-                               "ingester.past_max_secs",
-                               (static_cast<double>(settings_.now_ns) - static_cast<double>(time_ns)) / kHour),
-                   limits_.errors_max);
+        out.reject(
+            index,
+            RejectReason::kTooOld,
+            fmt::format(
+                "its time is {:.1f} h in the past, older than the stream's retention or "
+                "ingester.past_max_secs",
+                (static_cast<double>(settings_.now_ns) - static_cast<double>(time_ns)) / kHour),
+            limits_.errors_max);
         return;
     }
     if (!extra_.empty()) {
@@ -224,7 +238,8 @@ void BatchBuilder::end_row(std::uint64_t index, std::int64_t time_ns, DecodedBat
 
 void BatchBuilder::finish(DecodedBatch& out) {
     batch_.finish();
-    std::erase_if(batch_.columns, [](const BatchColumn& column) { return column.null_count() == column.rows(); });
+    std::erase_if(batch_.columns,
+                  [](const BatchColumn& column) { return column.null_count() == column.rows(); });
     out.batch = std::move(batch_);
     out.extra_values = extra_values_;
 }

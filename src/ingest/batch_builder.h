@@ -13,8 +13,8 @@
 
 namespace molesignal {
 
-/// Builds a RowBatch field by field and row by row, whatever the protocol: finds columns, lets the last of
-/// duplicate names win, sends what may not be a column to `_extra`, undoes rejected rows.
+/// Builds a RowBatch field by field and row by row, whatever the protocol: finds columns, lets the
+/// last of duplicate names win, sends what may not be a column to `_extra`, undoes rejected rows.
 ///
 /// One thread at a time. `limits` and `settings` outlive it.
 class BatchBuilder {
@@ -56,7 +56,10 @@ private:
     bool goes_to_extra(const Entry& entry, FieldType type) const {
         return entry.extra || (entry.is_pinned && entry.pinned != type);
     }
-    void add_extra(std::string_view name, FieldType type, std::uint64_t bits, std::string_view text);
+    void add_extra(std::string_view name,
+                   FieldType type,
+                   std::uint64_t bits,
+                   std::string_view text);
 
     const DecodeLimits& limits_;
     const DecodeSettings& settings_;
@@ -64,7 +67,9 @@ private:
     std::vector<std::unique_ptr<Entry>> entries_;
     struct Hash {
         using is_transparent = void;
-        std::size_t operator()(std::string_view text) const { return std::hash<std::string_view>{}(text); }
+        std::size_t operator()(std::string_view text) const {
+            return std::hash<std::string_view>{}(text);
+        }
     };
     std::unordered_map<std::string, std::size_t, Hash, std::equal_to<>> index_;
     std::size_t next_guess_ = 0;

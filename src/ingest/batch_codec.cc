@@ -31,7 +31,10 @@ void append_narrow(ByteBuffer& out, const std::vector<std::uint64_t>& values, st
     }
 }
 
-void append_packed(ByteBuffer& out, const std::vector<std::uint64_t>& values, std::uint64_t base, std::uint8_t width) {
+void append_packed(ByteBuffer& out,
+                   const std::vector<std::uint64_t>& values,
+                   std::uint64_t base,
+                   std::uint8_t width) {
     switch (width) {
         case 1:
             append_narrow<std::uint8_t>(out, values, base);
@@ -75,7 +78,8 @@ public:
     }
     Result<Bytes> take(std::uint64_t count) {
         if (count > bytes_.size()) {
-            return Error(ErrorCode::kCorruption, fmt::format("batch: {} bytes wanted, {} left", count, bytes_.size()));
+            return Error(ErrorCode::kCorruption,
+                         fmt::format("batch: {} bytes wanted, {} left", count, bytes_.size()));
         }
         const auto taken = bytes_.first(count);
         bytes_ = bytes_.subspan(count);
@@ -129,8 +133,14 @@ Result<BatchColumn> decode_column(Reader& reader, std::uint32_t rows) {
     }
     if (!is_variable_width(type)) {
         MS_TRY(auto fixed, reader.numbers(rows));
-        return BatchColumn::from_parts(
-            std::string(as_text(name)), type, rows, null_count, std::move(valid), std::move(fixed), {}, {});
+        return BatchColumn::from_parts(std::string(as_text(name)),
+                                       type,
+                                       rows,
+                                       null_count,
+                                       std::move(valid),
+                                       std::move(fixed),
+                                       {},
+                                       {});
     }
     MS_TRY(const auto ends_bytes, reader.take(std::uint64_t{rows} * 4));
     std::vector<std::uint32_t> ends(rows);

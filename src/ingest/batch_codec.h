@@ -11,8 +11,8 @@
 
 namespace molesignal {
 
-/// A batch as the log keeps it (docs/formats/batch.md): small pieces made here between views of the batch's
-/// own columns, so that large columns are not copied twice. The batch outlives it.
+/// A batch as the log keeps it (docs/formats/batch.md): small pieces made here between views of the
+/// batch's own columns, so that large columns are not copied twice. The batch outlives it.
 class EncodedBatch {
 public:
     /// The pieces in order; valid as long as this object and the batch.

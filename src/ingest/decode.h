@@ -14,18 +14,19 @@ namespace molesignal {
 
 /// Limits of the decoders; each names its setting in errors.
 struct DecodeLimits {
-    std::uint64_t row_bytes_max = 2U << 20U;       ///< ingester.row_bytes_max
-    std::uint64_t rows_max = 1'000'000;            ///< ingester.rows_per_request_max
-    std::size_t name_bytes_max = 256;              ///< ingester.field_name_bytes_max; longer: `_extra`.
-    std::size_t fields_max = 1000;                 ///< ingester.fields_per_stream_max; more: `_extra`.
-    std::size_t depth_max = 16;                    ///< ingester.nesting_depth_max; deeper: JSON text.
-    std::size_t errors_max = 100;                  ///< Errors listed in an answer; all are counted.
+    std::uint64_t row_bytes_max = 2U << 20U;  ///< ingester.row_bytes_max
+    std::uint64_t rows_max = 1'000'000;       ///< ingester.rows_per_request_max
+    std::size_t name_bytes_max = 256;         ///< ingester.field_name_bytes_max; longer: `_extra`.
+    std::size_t fields_max = 1000;            ///< ingester.fields_per_stream_max; more: `_extra`.
+    std::size_t depth_max = 16;               ///< ingester.nesting_depth_max; deeper: JSON text.
+    std::size_t errors_max = 100;             ///< Errors listed in an answer; all are counted.
 };
 
 /// What decoding depends on besides the bytes.
 struct DecodeSettings {
-    std::int64_t now_ns = 0;             ///< Arrival, for rows without a time.
-    std::int64_t time_min_ns = INT64_MIN;  ///< Older rows are rejected (retention, ingester.past_max_secs).
+    std::int64_t now_ns = 0;  ///< Arrival, for rows without a time.
+    std::int64_t time_min_ns =
+        INT64_MIN;  ///< Older rows are rejected (retention, ingester.past_max_secs).
     std::int64_t time_max_ns = INT64_MAX;  ///< Newer rows are rejected (ingester.future_max_secs).
     /// Names that the stream has already: they do not count as new against fields_max. May be null.
     std::shared_ptr<const std::set<std::string, std::less<>>> known_fields;
@@ -49,8 +50,8 @@ struct DecodedBatch {
     std::uint64_t rejected = 0;
     std::vector<RowError> errors;  ///< The first DecodeLimits::errors_max.
     std::uint64_t by_reason[kRejectReasons] = {};
-    std::uint64_t unparsed_times = 0;   ///< Rows kept at their arrival time.
-    std::uint64_t extra_values = 0;     ///< Values that went to `_extra`.
+    std::uint64_t unparsed_times = 0;  ///< Rows kept at their arrival time.
+    std::uint64_t extra_values = 0;    ///< Values that went to `_extra`.
 
     void reject(std::uint64_t index, RejectReason reason, std::string text, std::size_t errors_max);
 };

@@ -1,8 +1,7 @@
-#include <gtest/gtest.h>
-
 #include <cstdlib>
 
 #include <fmt/format.h>
+#include <gtest/gtest.h>
 
 #include "common/random.h"
 #include "ingest/batch_codec.h"
@@ -18,7 +17,8 @@ constexpr std::int64_t kNow = 1'790'000'000'000'000'000;
 std::vector<std::string> show(const RowBatch& batch) {
     std::vector<std::string> rows;
     for (std::uint32_t row = 0; row < batch.rows(); ++row) {
-        std::string text = batch.timestamps[row] == kNow ? "now" : std::to_string(batch.timestamps[row]);
+        std::string text =
+            batch.timestamps[row] == kNow ? "now" : std::to_string(batch.timestamps[row]);
         for (const auto& column : batch.columns) {
             if (column.is_null(row)) {
                 continue;
@@ -40,7 +40,9 @@ std::vector<std::string> show(const RowBatch& batch) {
     return rows;
 }
 
-DecodedBatch decode(std::string body, DecodeLimits limits = {}, DecodeSettings settings = {.now_ns = kNow}) {
+DecodedBatch decode(std::string body,
+                    DecodeLimits limits = {},
+                    DecodeSettings settings = {.now_ns = kNow}) {
     body.reserve(body.size() + kJsonPaddingBytes);
     auto decoded = decode_json_rows(body, limits, settings);
     EXPECT_TRUE(decoded) << decoded.error().message();
@@ -70,7 +72,8 @@ TEST(JsonDecoder, BytesAndTheirDocumentedResults) {
         {R"([{"a":1},{"a":,{"a":2}])", {"now a:int64=1"}, 1},
         {R"({"a":null})", {"now"}},
         {R"({"a":9223372036854775807,"b":-9223372036854775808,"c":9223372036854775808,"d":18446744073709551615})",
-         {"now a:int64=9223372036854775807 b:int64=-9223372036854775808 c:uint64=9223372036854775808 "
+         {"now a:int64=9223372036854775807 b:int64=-9223372036854775808 "
+          "c:uint64=9223372036854775808 "
           "d:uint64=18446744073709551615"}},
         {R"({"a":18446744073709551616,"b":-9223372036854775809})",
          {"now a:string=18446744073709551616 b:string=-9223372036854775809"}},
@@ -82,7 +85,8 @@ TEST(JsonDecoder, BytesAndTheirDocumentedResults) {
         {R"({"a":"q\"\\\u00e9\u0000\n"})", {std::string("now a:string=q\"\\\u00e9") + '\0' + "\n"}},
         {"{\"a\":\"\xff\"}", {}, 1},
         {R"({"a":"\ud800"})", {}, 1},
-        {R"({"a":{"b":{"c":1}},"d":[1,"x",{"y":2}],"e":{}})", {"now a.b.c:int64=1 d:json=[1,\"x\",{\"y\":2}]"}},
+        {R"({"a":{"b":{"c":1}},"d":[1,"x",{"y":2}],"e":{}})",
+         {"now a.b.c:int64=1 d:json=[1,\"x\",{\"y\":2}]"}},
         {R"({"":1,"_position":2,"ok":3})", {"now ok:int64=3 _extra:json={\"\":1,\"_position\":2}"}},
         {R"({"k\u0065y":1,"key2":2})", {"now key:int64=1 key2:int64=2"}},
         {R"({"_timestamp":1700000000,"a":1})", {"1700000000000000000 a:int64=1"}},
@@ -93,7 +97,8 @@ TEST(JsonDecoder, BytesAndTheirDocumentedResults) {
         {R"({"timestamp":"2023-11-15T00:13:20+02:00"})", {"1700000000000000000"}},
         {R"({"time":1700000000.5})", {"1700000000500000000"}},
         {R"({"time":"soon","a":1})", {"now a:int64=1 time:string=soon"}},
-        {R"({"time":"1700000000","timestamp":1600000000})", {"1600000000000000000 time:string=1700000000"}},
+        {R"({"time":"1700000000","timestamp":1600000000})",
+         {"1600000000000000000 time:string=1700000000"}},
         {R"({"_timestamp":"never"})", {"now _extra:json={\"_timestamp\":\"never\"}"}},
         {R"({"time":{"x":1}})", {"now time.x:int64=1"}},
     };
@@ -106,13 +111,15 @@ TEST(JsonDecoder, BytesAndTheirDocumentedResults) {
 }
 
 TEST(JsonDecoder, LimitsNameThemselves) {
-    const auto large = decode("{\"a\":\"" + std::string(200, 'x') + "\"}\n{\"a\":1}", {.row_bytes_max = 100});
+    const auto large =
+        decode("{\"a\":\"" + std::string(200, 'x') + "\"}\n{\"a\":1}", {.row_bytes_max = 100});
     EXPECT_EQ(show(large.batch), std::vector<std::string>{"now a:int64=1"});
     ASSERT_EQ(large.errors.size(), 1U);
     EXPECT_NE(large.errors[0].reason.find("ingester.row_bytes_max"), std::string::npos);
 
     const auto wide = decode(R"({"a":1,"b":2,"c":3})", {.fields_max = 2});
-    EXPECT_EQ(show(wide.batch), std::vector<std::string>{"now a:int64=1 b:int64=2 _extra:json={\"c\":3}"});
+    EXPECT_EQ(show(wide.batch),
+              std::vector<std::string>{"now a:int64=1 b:int64=2 _extra:json={\"c\":3}"});
     EXPECT_EQ(wide.extra_values, 1U);
 
     const auto deep = decode(R"({"a":{"b":{"c":{"d":1}}}})", {.depth_max = 2});
@@ -126,8 +133,12 @@ TEST(JsonDecoder, LimitsNameThemselves) {
 }
 
 TEST(JsonDecoder, RowsOutsideTheTimeBoundsAreRejectedAndLeaveNothing) {
-    const DecodeSettings settings{.now_ns = kNow, .time_min_ns = kNow - 1000, .time_max_ns = kNow + 1000};
-    const auto decoded = decode("{\"time\":1500000000,\"only_old\":1}\n{\"a\":1}\n{\"time\":2000000000,\"a\":2}", {}, settings);
+    const DecodeSettings settings{
+        .now_ns = kNow, .time_min_ns = kNow - 1000, .time_max_ns = kNow + 1000};
+    const auto decoded =
+        decode("{\"time\":1500000000,\"only_old\":1}\n{\"a\":1}\n{\"time\":2000000000,\"a\":2}",
+               {},
+               settings);
     EXPECT_EQ(show(decoded.batch), std::vector<std::string>{"now a:int64=1"});
     EXPECT_EQ(decoded.batch.columns.size(), 1U);
     EXPECT_EQ(decoded.by_reason[static_cast<int>(RejectReason::kTooOld)], 1U);
@@ -138,13 +149,22 @@ TEST(JsonDecoder, RowsOutsideTheTimeBoundsAreRejectedAndLeaveNothing) {
 TEST(JsonDecoder, PinnedTypesSendOthersToExtra) {
     const DecodeSettings settings{.now_ns = kNow, .pinned_types = {{"code", FieldType::kInt64}}};
     const auto decoded = decode("{\"code\":1}\n{\"code\":\"x\"}", {}, settings);
-    const std::vector<std::string> expected = {"now code:int64=1", "now _extra:json={\"code\":\"x\"}"};
+    const std::vector<std::string> expected = {"now code:int64=1",
+                                               "now _extra:json={\"code\":\"x\"}"};
     EXPECT_EQ(show(decoded.batch), expected);
 }
 
 TEST(TimestampParser, RefusesWhatIsNoTime) {
-    for (const auto* text : {"", "-", "2023-13-01", "2023-02-30", "2023-01-01T25:00:00Z", "2023-01-01T00:00:00.Z", "0001-01-01",
-                             "9999-12-31T23:59:59Z", "2023-01-01T00:00:00+25:00", "12x"}) {
+    for (const auto* text : {"",
+                             "-",
+                             "2023-13-01",
+                             "2023-02-30",
+                             "2023-01-01T25:00:00Z",
+                             "2023-01-01T00:00:00.Z",
+                             "0001-01-01",
+                             "9999-12-31T23:59:59Z",
+                             "2023-01-01T00:00:00+25:00",
+                             "12x"}) {
         EXPECT_FALSE(time_from_text(text).has_value()) << text;
     }
     EXPECT_EQ(time_from_text("1970-01-01"), 0);
@@ -164,7 +184,8 @@ RowBatch random_batch(SeededRandom& random) {
             const auto type = static_cast<FieldType>(field + 1);
             auto& column = batch.columns[batch.find_or_add(fmt::format("f{}", field), type)];
             if (is_variable_width(type)) {
-                column.append_text(row, std::string(random.next_u64() % 40, static_cast<char>('a' + field)));
+                column.append_text(
+                    row, std::string(random.next_u64() % 40, static_cast<char>('a' + field)));
             } else {
                 column.append_fixed(row, random.next_u64() >> (random.next_u64() % 64));
             }
@@ -229,10 +250,28 @@ TEST(BatchCodec, TheFormatPagesExample) {
         hex += fmt::format("{:02x}", std::to_integer<unsigned>(byte));
     }
     EXPECT_EQ(hex,
-              "4d534231" "02000000" "02000000"
-              "e803000000000000" "01" "0002"
-              "02" "01" "0100" "6e" "0100000000000000" "0000000000000000" "01" "0700"
-              "05" "00" "0100" "6d" "02000000" "05000000" "6869" "796f75");
+              "4d534231"
+              "02000000"
+              "02000000"
+              "e803000000000000"
+              "01"
+              "0002"
+              "02"
+              "01"
+              "0100"
+              "6e"
+              "0100000000000000"
+              "0000000000000000"
+              "01"
+              "0700"
+              "05"
+              "00"
+              "0100"
+              "6d"
+              "02000000"
+              "05000000"
+              "6869"
+              "796f75");
 }
 
 }  // namespace

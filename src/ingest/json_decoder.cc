@@ -21,7 +21,8 @@ namespace ondemand = simdjson::ondemand;
 static_assert(kJsonPaddingBytes >= simdjson::SIMDJSON_PADDING);
 
 /// Fields that may hold a row's time, the first that parses wins.
-constexpr std::array<std::string_view, 5> kTimeFields = {"_timestamp", "@timestamp", "timestamp", "time", "_time"};
+constexpr std::array<std::string_view, 5> kTimeFields = {
+    "_timestamp", "@timestamp", "timestamp", "time", "_time"};
 constexpr std::size_t kLineBytesMax = 4U << 20U;
 
 bool is_space(char character) {
@@ -42,7 +43,8 @@ public:
         : limits_(limits), settings_(settings), builder_(limits, settings) {}
 
     Result<DecodedBatch> run(std::string_view body, std::size_t capacity) {
-        const auto begin = body.substr(0, 3) == "\xef\xbb\xbf" ? 3 : 0;  // A byte order mark is skipped.
+        const auto begin =
+            body.substr(0, 3) == "\xef\xbb\xbf" ? 3 : 0;  // A byte order mark is skipped.
         const auto* first = std::find_if_not(body.begin() + begin, body.end(), is_space);
         const auto offset = static_cast<std::size_t>(first - body.begin());
         if (first != body.end()) {
@@ -56,7 +58,8 @@ public:
         }
         if (index_ > limits_.rows_max) {
             return Error(ErrorCode::kInvalidArgument,
-                         fmt::format("the request has more than {} rows (ingester.rows_per_request_max); send fewer at once",
+                         fmt::format("the request has more than {} rows "
+                                     "(ingester.rows_per_request_max); send fewer at once",
                                      limits_.rows_max));
         }
         builder_.finish(out_);
@@ -82,8 +85,10 @@ private:
 
     void read_lines(std::string_view body, std::size_t at, std::size_t capacity) {
         while (at < body.size() && index_ <= limits_.rows_max) {
-            const auto* found = static_cast<const char*>(std::memchr(body.data() + at, '\n', body.size() - at));
-            const auto end = found == nullptr ? body.size() : static_cast<std::size_t>(found - body.data());
+            const auto* found =
+                static_cast<const char*>(std::memchr(body.data() + at, '\n', body.size() - at));
+            const auto end =
+                found == nullptr ? body.size() : static_cast<std::size_t>(found - body.data());
             auto line = body.substr(at, end - at);
             while (!line.empty() && is_space(line.back())) {
                 line.remove_suffix(1);
@@ -123,7 +128,9 @@ private:
             if (error != simdjson::SUCCESS) {
                 // Where a row ends is not known any more: what follows cannot be told apart.
                 const char* where = nullptr;
-                const auto offset = document.current_location().get(where) == simdjson::SUCCESS ? where - body.data() : -1;
+                const auto offset = document.current_location().get(where) == simdjson::SUCCESS
+                                        ? where - body.data()
+                                        : -1;
                 builder_.undo_row();
                 refuse(RejectReason::kMalformed,
                        fmt::format("{} near byte {}; this row and all after it are not stored",
@@ -144,18 +151,24 @@ private:
     void read_row(std::string_view text, std::size_t capacity) {
         if (text.size() > limits_.row_bytes_max) {
             refuse(RejectReason::kTooLarge,
-                   fmt::format("has {} bytes, the limit is {} (ingester.row_bytes_max)", text.size(), limits_.row_bytes_max));
+                   fmt::format("has {} bytes, the limit is {} (ingester.row_bytes_max)",
+                               text.size(),
+                               limits_.row_bytes_max));
             return;
         }
         ondemand::document document;
         ondemand::object object;
-        auto error = parser_.iterate(text.data(), text.size(), std::min(capacity, text.size() + kLineBytesMax)).get(document);
+        auto error =
+            parser_
+                .iterate(text.data(), text.size(), std::min(capacity, text.size() + kLineBytesMax))
+                .get(document);
         if (error == simdjson::SUCCESS) {
             error = document.get_object().get(object);
         }
         if (error != simdjson::SUCCESS) {
             refuse(RejectReason::kMalformed,
-                   error == simdjson::INCORRECT_TYPE ? "is not an object" : simdjson::error_message(error));
+                   error == simdjson::INCORRECT_TYPE ? "is not an object"
+                                                     : simdjson::error_message(error));
             return;
         }
         error = read_fields_of_row(object);
@@ -195,7 +208,8 @@ private:
                 entry = builder_.guess(raw, simdjson::SIMDJSON_PADDING, name_bytes);
             }
             if (entry == nullptr) {
-                if (const auto error = field.unescaped_key().get(name); error != simdjson::SUCCESS) {
+                if (const auto error = field.unescaped_key().get(name);
+                    error != simdjson::SUCCESS) {
                     return error;
                 }
             } else {
@@ -213,7 +227,8 @@ private:
                 prefix_ += name;
                 name = prefix_;
             }
-            if (const auto error = read_value(entry, name, value, depth); error != simdjson::SUCCESS) {
+            if (const auto error = read_value(entry, name, value, depth);
+                error != simdjson::SUCCESS) {
                 return error;
             }
         }
@@ -221,7 +236,10 @@ private:
         return simdjson::SUCCESS;
     }
 
-    simdjson::error_code read_value(BatchBuilder::Entry* entry, std::string_view name, ondemand::value value, std::size_t depth) {
+    simdjson::error_code read_value(BatchBuilder::Entry* entry,
+                                    std::string_view name,
+                                    ondemand::value value,
+                                    std::size_t depth) {
         ondemand::json_type type{};
         if (const auto error = value.type().get(type); error != simdjson::SUCCESS) {
             return error;
@@ -256,8 +274,12 @@ private:
         return simdjson::SUCCESS;
     }
 
-    void add_text(BatchBuilder::Entry* entry, std::string_view name, FieldType type, std::string_view text) {
-        entry != nullptr ? builder_.add_text(*entry, type, text) : builder_.add_text(name, type, text);
+    void add_text(BatchBuilder::Entry* entry,
+                  std::string_view name,
+                  FieldType type,
+                  std::string_view text) {
+        entry != nullptr ? builder_.add_text(*entry, type, text)
+                         : builder_.add_text(name, type, text);
     }
 
     void add_scalar(BatchBuilder::Entry* entry, std::string_view name, const Scalar& scalar) {
@@ -273,7 +295,9 @@ private:
         }
     }
 
-    static simdjson::error_code read_scalar(ondemand::value value, ondemand::json_type type, Scalar& scalar) {
+    static simdjson::error_code read_scalar(ondemand::value value,
+                                            ondemand::json_type type,
+                                            Scalar& scalar) {
         switch (type) {
             case ondemand::json_type::string:
                 scalar.type = FieldType::kString;
@@ -320,7 +344,9 @@ private:
     }
 
     /// Integers beyond 64 bits and reals beyond double keep their digits as text.
-    static simdjson::error_code read_large_number(std::string_view token, Scalar& scalar, simdjson::error_code error) {
+    static simdjson::error_code read_large_number(std::string_view token,
+                                                  Scalar& scalar,
+                                                  simdjson::error_code error) {
         while (!token.empty() && is_space(token.back())) {
             token.remove_suffix(1);
         }
@@ -332,7 +358,8 @@ private:
             }
             return at > from;
         };
-        const bool leading_zero = at + 1 < token.size() && token[at] == '0' && token[at + 1] >= '0' && token[at + 1] <= '9';
+        const bool leading_zero = at + 1 < token.size() && token[at] == '0' &&
+                                  token[at + 1] >= '0' && token[at + 1] <= '9';
         bool good = digits() && !leading_zero;
         if (good && at < token.size() && token[at] == '.') {
             ++at;
@@ -354,14 +381,16 @@ private:
     }
 
     static bool is_time_candidate(std::string_view name) {
-        if (name.empty() || name.size() > 10 || (name[0] != '_' && name[0] != '@' && name[0] != 't')) {
+        if (name.empty() || name.size() > 10 ||
+            (name[0] != '_' && name[0] != '@' && name[0] != 't')) {
             return false;
         }
         return std::ranges::find(kTimeFields, name) != kTimeFields.end();
     }
 
     simdjson::error_code note_time(std::string_view name, ondemand::value value) {
-        auto& time = times_[static_cast<std::size_t>(std::ranges::find(kTimeFields, name) - kTimeFields.begin())];
+        auto& time = times_[static_cast<std::size_t>(std::ranges::find(kTimeFields, name) -
+                                                     kTimeFields.begin())];
         ondemand::json_type type{};
         if (const auto error = value.type().get(type); error != simdjson::SUCCESS) {
             return error;
@@ -400,7 +429,8 @@ private:
                     continue;
                 }
             }
-            Scalar scalar{.type = time.type, .is_null = false, .bits = time.bits, .text = time.text};
+            Scalar scalar{
+                .type = time.type, .is_null = false, .bits = time.bits, .text = time.text};
             add_scalar(nullptr, kTimeFields[i], scalar);
         }
         if (any && !result.has_value()) {

@@ -88,8 +88,8 @@ std::optional<std::int64_t> time_from_rfc3339(std::string_view text) {
     int minute = 0;
     int second = 0;
     std::int64_t nanos = 0;
-    if (!read_digits(text, 4, year) || !skip(text, '-') || !read_digits(text, 2, month) || !skip(text, '-') ||
-        !read_digits(text, 2, day)) {
+    if (!read_digits(text, 4, year) || !skip(text, '-') || !read_digits(text, 2, month) ||
+        !skip(text, '-') || !read_digits(text, 2, day)) {
         return std::nullopt;
     }
     if (!text.empty()) {
@@ -111,8 +111,8 @@ std::optional<std::int64_t> time_from_rfc3339(std::string_view text) {
                                            std::chrono::month(static_cast<unsigned>(month)),
                                            std::chrono::day(static_cast<unsigned>(day))};
     // 60 is a leap second: the first moment of the next minute.
-    if (!read_offset(text, offset) || !date.ok() || hour > 23 || minute > 59 || second > 60 || year < 1678 ||
-        year > 2261) {
+    if (!read_offset(text, offset) || !date.ok() || hour > 23 || minute > 59 || second > 60 ||
+        year < 1678 || year > 2261) {
         return std::nullopt;
     }
     const auto days = std::chrono::sys_days(date).time_since_epoch().count();

@@ -100,11 +100,11 @@ private:
         // Nor is an LSN used again that was durable and is damaged now.
         index_.last_lsn = std::max(index_.last_lsn, durable_);
         // The oldest segment's first LSN is where the log begins; older segments were removed.
-        auto expected = std::uint64_t{0};
+        auto expected = std::uint64_t{1};  // LSNs count from 1.
         if (!index_.segments.empty()) {
             const auto& oldest = index_.segments.front();
             expected = oldest.header_valid ? oldest.header.first_lsn.value
-                       : noted_.empty()    ? 0
+                       : noted_.empty()    ? 1
                                            : noted_.front().header.lsn.value;
         }
         bool torn = false;

@@ -68,6 +68,7 @@ TEST(Wal, ReplaysWhatWasCommitted) {
 TEST(Wal, PositionsMustFollowEachOther) {
     Fixture test;
     auto wal = test.open();
+    EXPECT_EQ(wal->replay_stats().damaged_records, 0U);
     const Bytes pieces[] = {as_bytes("x")};
     EXPECT_EQ(wal->append(QueueId{1}, Position{0}, 1, pieces).error().code(), ErrorCode::kNotFound);
     ASSERT_TRUE(wal->create_queue(test.context, QueueId{1}, {}));

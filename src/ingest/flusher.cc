@@ -1,0 +1,225 @@
+#include "ingest/flusher.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+#include <xxhash.h>
+
+#include "common/failpoint.h"
+#include "common/log.h"
+#include "parquet/part_plan.h"
+#include "parquet/part_writer.h"
+
+namespace molesignal {
+namespace {
+
+MS_DEFINE_FAILPOINT(flush_begin);
+MS_DEFINE_FAILPOINT(flush_fields_assigned);
+MS_DEFINE_FAILPOINT(flush_intent_recorded);
+MS_DEFINE_FAILPOINT(flush_part_written);
+MS_DEFINE_FAILPOINT(flush_part_stored);
+MS_DEFINE_FAILPOINT(flush_all_stored);
+MS_DEFINE_FAILPOINT(flush_committed);
+
+std::int64_t floor_us(std::int64_t nanos) {
+    return nanos / 1000 - (nanos % 1000 < 0 ? 1 : 0);
+}
+
+/// `{org}/{type}/{stream}/{yyyy}/{mm}/{dd}/{ulid}.parquet`, the day of the part's newest row.
+std::string object_key(const StreamInfo& stream, std::int64_t time_ns, const std::string& ulid) {
+    const auto day =
+        std::chrono::floor<std::chrono::days>(std::chrono::sys_time<std::chrono::microseconds>(
+            std::chrono::microseconds(floor_us(time_ns))));
+    const std::chrono::year_month_day date(day);
+    return fmt::format("{}/{}/{}/{:04}/{:02}/{:02}/{}.parquet",
+                       stream.org.value,
+                       stream_type_name(stream.type),
+                       stream.id.value,
+                       static_cast<int>(date.year()),
+                       static_cast<unsigned>(date.month()),
+                       static_cast<unsigned>(date.day()),
+                       ulid);
+}
+
+}  // namespace
+
+Flusher::Flusher(const FlusherOptions& options,
+                 Catalogue& catalogue,
+                 ObjectStore& objects,
+                 Clock& clock,
+                 Random& random,
+                 MetricRegistry& metrics,
+                 std::shared_ptr<MemoryBudget> memory)
+    : options_(options),
+      catalogue_(catalogue),
+      objects_(objects),
+      clock_(clock),
+      random_(random),
+      memory_(std::move(memory)),
+      seconds_(metrics.histogram("ingester_flush_duration_seconds",
+                                 "Time of a flush, from the frozen memtable to the commit",
+                                 MetricRegistry::latency_buckets())),
+      ratio_(metrics.histogram("ingester_parquet_encoded_raw_ratio",
+                               "Bytes of a flush's parts by bytes that the senders sent",
+                               {0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1, 2},
+                               {{"stream_type", "logs"}})),
+      rows_(metrics.counter("ingester_flushed_rows_total", "Rows written to parts")),
+      bytes_(metrics.counter("ingester_flushed_bytes_total", "Bytes of the parts written")),
+      parts_(metrics.counter("ingester_flushed_parts_total", "Parts written")),
+      metrics_(metrics) {}
+
+Result<Position> Flusher::flush(const RequestContext& context,
+                                Shard& shard,
+                                const Memtable& frozen) {
+    const auto started = clock_.steady_now();
+    const auto fail = [this](std::string_view step, Error error) {
+        metrics_
+            .counter("ingester_flush_errors_total",
+                     "Flushes that failed, by step",
+                     {{"step", std::string(step)}})
+            .add();
+        return std::move(error).wrap(step);
+    };
+    auto& attempt = shard.attempt();
+    if (attempt.flush_id.empty()) {
+        attempt.flush_id = make_ulid(clock_.now(), random_);
+        attempt.planned_at = clock_.now();
+    }
+    if (auto passed = flush_begin.pass(); !passed) {
+        return fail("begin", std::move(passed).error());
+    }
+    if (!attempt.commit.has_value()) {
+        if (auto stored = store_parts(context, shard, frozen); !stored) {
+            return fail("upload", std::move(stored).error());
+        }
+    }
+    if (auto committed = catalogue_.commit_flush(context, *attempt.commit); !committed) {
+        return fail("commit", std::move(committed).error());
+    }
+    if (auto passed = flush_committed.pass(); !passed) {
+        return fail("committed", std::move(passed).error());
+    }
+    std::int64_t bytes = 0;
+    for (const auto& part : attempt.commit->parts) {
+        for (const auto& object : part.objects) {
+            bytes += object.bytes;
+        }
+    }
+    const auto took = clock_.steady_now().value - started.value;
+    seconds_.observe(static_cast<double>(took) * 1e-9);
+    if (frozen.raw_bytes() > 0) {
+        ratio_.observe(static_cast<double>(bytes) / static_cast<double>(frozen.raw_bytes()));
+    }
+    rows_.add(static_cast<double>(frozen.rows()));
+    bytes_.add(static_cast<double>(bytes));
+    parts_.add(static_cast<double>(attempt.commit->parts.size()));
+    log_debug("flushed",
+              {{"stream", shard.stream().name},
+               {"shard", shard.id().value},
+               {"rows", frozen.rows()},
+               {"parts", attempt.commit->parts.size()},
+               {"bytes", bytes},
+               {"took_ms", took / 1'000'000}});
+    return attempt.commit->new_checkpoint;
+}
+
+Result<StreamSchema> Flusher::ensure_fields(const RequestContext& context,
+                                            const Shard& shard,
+                                            const Memtable& frozen) {
+    std::vector<NewField> fields;
+    for (const auto& field : frozen.fields()) {
+        if (field.name != kExtraField) {
+            fields.push_back({.name = field.name,
+                              .type = field.type,
+                              .inexact_as_float = field.inexact_as_float});
+        }
+    }
+    return catalogue_.ensure_fields(context, shard.stream().id, fields);
+}
+
+Result<> Flusher::store_parts(const RequestContext& context, Shard& shard, const Memtable& frozen) {
+    auto& attempt = shard.attempt();
+    MS_TRY(const auto schema, ensure_fields(context, shard, frozen));
+    MS_PASS_FAILPOINT(flush_fields_assigned);
+
+    // After damage in the log the replayed rows may begin below the checkpoint.
+    HotSnapshot rows{.chunks = frozen.snapshot(), .fields = {}, .inexact_as_float = {}};
+    drop_flushed_rows(rows, {{shard.id(), shard.checkpoint()}});
+    const auto slices = plan_parts(rows.chunks, attempt.planned_at, options_.rows_per_group);
+    if (attempt.object_keys.empty()) {
+        for (const auto& slice : slices) {
+            attempt.object_keys.push_back(
+                object_key(shard.stream(), slice.time_max_ns, make_ulid(clock_.now(), random_)));
+        }
+    }
+    MS_ASSERT(attempt.object_keys.size() == slices.size());
+    MS_TRY_VOID(catalogue_.add_flush_intent(context,
+                                            {.flush_id = attempt.flush_id,
+                                             .stream = shard.stream().id,
+                                             .shard = shard.id(),
+                                             .epoch = shard.epoch(),
+                                             .begin = frozen.begin(),
+                                             .end = frozen.end(),
+                                             .object_keys = attempt.object_keys,
+                                             .created_us = floor_us(attempt.planned_at.value)}));
+    MS_PASS_FAILPOINT(flush_intent_recorded);
+
+    FlushCommit commit{.flush_id = attempt.flush_id,
+                       .shard = shard.id(),
+                       .epoch = shard.epoch(),
+                       .expected_checkpoint = shard.checkpoint(),
+                       .new_checkpoint = frozen.end(),
+                       .parts = {}};
+    const auto total_rows = std::max<std::uint64_t>(1, rows.rows());
+    for (std::size_t i = 0; i < slices.size(); ++i) {
+        MS_TRY(auto written,
+               write_part(
+                   slices[i],
+                   rows.chunks,
+                   schema,
+                   shard.id(),
+                   {.zstd_level = options_.zstd_level, .rows_per_group = options_.rows_per_group},
+                   memory_));
+        MS_PASS_FAILPOINT(flush_part_written);
+        const auto& key = attempt.object_keys[i];
+        MS_TRY_VOID(objects_.put(context, key, written.file));
+        // What the store says it has is checked before the catalogue relies on it.
+        MS_TRY(const auto meta, objects_.head(context, key));
+        if (!meta.has_value() || meta->size_bytes != written.file.size()) {
+            return Error(ErrorCode::kUnavailable,
+                         fmt::format("object {} has {} bytes after a put of {}",
+                                     key,
+                                     meta.has_value() ? meta->size_bytes : 0,
+                                     written.file.size()));
+        }
+        MS_PASS_FAILPOINT(flush_part_stored);
+        PartInfo part;
+        part.id = key.substr(key.rfind('/') + 1, 26);
+        part.stream = shard.stream().id;
+        part.objects.push_back({.kind = "parquet",
+                                .key = key,
+                                .bytes = static_cast<std::int64_t>(written.file.size()),
+                                .xxh3 = XXH3_64bits(written.file.data(), written.file.size())});
+        part.rows = static_cast<std::int64_t>(written.rows);
+        part.raw_bytes = static_cast<std::int64_t>(frozen.raw_bytes() * written.rows / total_rows);
+        part.time_min_us = floor_us(written.time_min_ns);
+        part.time_max_us = floor_us(written.time_max_ns + 999);
+        part.shard = shard.id();
+        part.position_begin = written.position_begin;
+        part.position_end = written.position_end;
+        part.fields = written.fields;
+        for (auto& zone : written.zone_maps) {
+            part.zone_maps.push_back({.field = zone.field,
+                                      .min = std::move(zone.min),
+                                      .max = std::move(zone.max),
+                                      .null_count = static_cast<std::int64_t>(zone.null_count)});
+        }
+        part.sort_order = written.sort_order;
+        commit.parts.push_back(std::move(part));
+    }
+    MS_PASS_FAILPOINT(flush_all_stored);
+    attempt.commit = std::move(commit);
+    return {};
+}
+
+}  // namespace molesignal

@@ -1,0 +1,61 @@
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "common/clock.h"
+#include "common/memory_budget.h"
+#include "common/metrics.h"
+#include "common/random.h"
+#include "common/request_context.h"
+#include "ingest/shard.h"
+#include "metadata/catalogue.h"
+#include "objectstore/object_store.h"
+#include "storage/memtable.h"
+
+namespace molesignal {
+
+struct FlusherOptions {
+    std::uint64_t rows_per_group = 122'880;
+    int zstd_level = 1;
+};
+
+/// Turns a frozen memtable into parts, exactly once (design §5.3): intent, objects, one catalogue
+/// transaction. A retry with the same FlushAttempt uses the same flush id and object keys.
+///
+/// Thread-safe; one shard is flushed by one thread at a time.
+class Flusher {
+public:
+    Flusher(const FlusherOptions& options,
+            Catalogue& catalogue,
+            ObjectStore& objects,
+            Clock& clock,
+            Random& random,
+            MetricRegistry& metrics,
+            std::shared_ptr<MemoryBudget> memory);
+
+    /// Flushes `frozen`; returns the shard's new checkpoint. On an error nothing is committed, or
+    /// (kUnavailable) it is unknown; call again with the same shard to find out and finish.
+    Result<Position> flush(const RequestContext& context, Shard& shard, const Memtable& frozen);
+
+private:
+    Result<> store_parts(const RequestContext& context, Shard& shard, const Memtable& frozen);
+    Result<StreamSchema> ensure_fields(const RequestContext& context,
+                                       const Shard& shard,
+                                       const Memtable& frozen);
+
+    FlusherOptions options_;
+    Catalogue& catalogue_;
+    ObjectStore& objects_;
+    Clock& clock_;
+    Random& random_;
+    std::shared_ptr<MemoryBudget> memory_;
+    Histogram& seconds_;
+    Histogram& ratio_;
+    Counter& rows_;
+    Counter& bytes_;
+    Counter& parts_;
+    MetricRegistry& metrics_;
+};
+
+}  // namespace molesignal

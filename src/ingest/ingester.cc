@@ -1,0 +1,365 @@
+#include "ingest/ingester.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "common/failpoint.h"
+#include "common/log.h"
+#include "ingest/batch_codec.h"
+#include "ingest/flusher.h"
+#include "ingest/ingester_state.h"
+
+namespace molesignal {
+namespace {
+
+MS_DEFINE_FAILPOINT(ingest_before_append);
+MS_DEFINE_FAILPOINT(ingest_before_commit);
+MS_DEFINE_FAILPOINT(ingest_after_commit);
+MS_DEFINE_FAILPOINT(ingest_after_apply);
+MS_DEFINE_FAILPOINT(ingest_shard_created);
+
+std::string name_key(const OrgId& org, StreamType type, std::string_view name) {
+    return fmt::format("{}/{}/{}", org.value, stream_type_name(type), name);
+}
+
+}  // namespace
+
+Ingester::Ingester(IngesterOptions options,
+                   FileSystem& fs,
+                   Catalogue& catalogue,
+                   ObjectStore& objects,
+                   Clock& clock,
+                   Random& random,
+                   MetricRegistry& metrics,
+                   std::shared_ptr<MemoryBudget> memory)
+    : options_(std::move(options)),
+      fs_(fs),
+      catalogue_(catalogue),
+      objects_(objects),
+      clock_(clock),
+      random_(random),
+      metrics_(metrics),
+      memory_(memory->make_child("memtables",
+                                 "ingester.max_buffer_memory_mb",
+                                 static_cast<std::int64_t>(options_.memory_bytes_max))),
+      flusher_(std::make_unique<Flusher>(FlusherOptions{.rows_per_group = options_.rows_per_group,
+                                                        .zstd_level = options_.zstd_level},
+                                         catalogue,
+                                         objects,
+                                         clock,
+                                         random,
+                                         metrics,
+                                         memory)) {}
+
+Ingester::~Ingester() {
+    MS_ASSERT(closed_ || wal_ == nullptr);
+}
+
+Result<std::unique_ptr<Ingester>> Ingester::open(
+    const RequestContext& context,
+    IngesterOptions options,
+    FileSystem& fs,
+    Catalogue& catalogue,
+    ObjectStore& objects,
+    Clock& clock,
+    Random& random,
+    MetricRegistry& metrics,
+    std::shared_ptr<MemoryBudget> memory,
+    const std::function<void(std::uint64_t)>& progress) {
+    std::unique_ptr<Ingester> ingester(new Ingester(
+        std::move(options), fs, catalogue, objects, clock, random, metrics, std::move(memory)));
+    MS_TRY_VOID(ingester->replay(context, progress));
+    if (auto settled = ingester->settle_after_replay(context); !settled) {
+        (void)ingester->wal_->close(context);
+        ingester->closed_ = true;
+        return std::move(settled).error();
+    }
+    for (std::size_t i = 0; i < ingester->options_.flush_threads; ++i) {
+        ingester->threads_.emplace_back([raw = ingester.get()] { raw->flush_loop(); });
+    }
+    return ingester;
+}
+
+Result<IngestReceipt> Ingester::ingest(const RequestContext& context,
+                                       const OrgId& org,
+                                       StreamType type,
+                                       const std::string& name,
+                                       RowBatch batch,
+                                       std::uint64_t raw_bytes,
+                                       CommitMode mode) {
+    MS_TRY(const auto stream, stream_for(context, org, type, name));
+    if (batch.rows() == 0) {
+        return IngestReceipt{};
+    }
+    MS_TRY_VOID(wait_for_memory(context, batch.capacity_bytes()));
+    IngestReceipt receipt;
+    std::shared_ptr<Shard> shard;
+    auto shared = std::make_shared<const RowBatch>(std::move(batch));
+    MS_TRY_VOID(store(context, *stream, std::move(shared), raw_bytes, receipt, shard));
+    if (mode == CommitMode::kForce) {
+        shard->request_flush(receipt.end);
+    }
+    if (mode == CommitMode::kForce || shard->state().active_bytes >= options_.memtable_bytes) {
+        wake_flusher();
+    }
+    if (mode != CommitMode::kAuto) {
+        MS_TRY_VOID(shard->wait_for_checkpoint(context, clock_, receipt.end));
+    }
+    return receipt;
+}
+
+Result<> Ingester::store(const RequestContext& context,
+                         Stream& stream,
+                         std::shared_ptr<const RowBatch> batch,
+                         std::uint64_t raw_bytes,
+                         IngestReceipt& receipt,
+                         std::shared_ptr<Shard>& shard) {
+    const auto rows = batch->rows();
+    const EncodedBatch encoded = encode_batch(*batch);
+    while (true) {
+        MS_TRY(shard, open_shard(context, stream));
+        MS_PASS_FAILPOINT(ingest_before_append);
+        MS_TRY(const auto appended,
+               shard->append(*wal_, batch, encoded.pieces(), raw_bytes, clock_.steady_now()));
+        if (!appended.has_value()) {
+            continue;  // Closed in between: the next shard takes it.
+        }
+        // Without the caller's deadline: once in the log, the rows follow their course.
+        const auto unlimited = RequestContext::background(clock_, context.request_id);
+        auto committed = ingest_before_commit.pass();
+        if (committed) {
+            committed = wal_->commit(unlimited, appended->lsn);
+        }
+        if (!committed) {
+            // What is durable so far stays; the rest of this shard is not acknowledged and not
+            // shown.
+            shard->apply_durable(wal_->durable_lsn(), clock_.steady_now());
+            shard->close_intake();
+            wake_flusher();
+            return std::move(committed).error();
+        }
+        MS_PASS_FAILPOINT(ingest_after_commit);
+        shard->apply_durable(wal_->durable_lsn(), clock_.steady_now());
+        MS_PASS_FAILPOINT(ingest_after_apply);
+        receipt = IngestReceipt{.shard = shard->id(),
+                                .begin = Position{appended->end.value - rows},
+                                .end = appended->end};
+        return {};
+    }
+}
+
+Result<> Ingester::wait_for_memory(const RequestContext& context, std::uint64_t bytes) {
+    const auto limit = static_cast<std::uint64_t>(memory_->limit_bytes());
+    const auto fits = [&] {
+        // A single batch may exceed what is left of an empty budget: it must get through all the
+        // same.
+        const auto used = static_cast<std::uint64_t>(memory_->used_bytes());
+        return used == 0 || used + bytes <= limit;
+    };
+    if (fits()) {
+        return {};
+    }
+    const auto give_up = std::min(context.deadline, clock_.steady_now() + options_.persist_timeout);
+    const MutexLock lock(mutex_);
+    ++waiting_for_memory_;
+    Result<> result;
+    while (!fits()) {
+        ++wake_count_;
+        flush_wake_.notify_one();
+        if (clock_.steady_now() >= give_up || stopping_) {
+            metrics_
+                .counter("ingester_memory_rejections_total",
+                         "Requests refused because the memtables are full",
+                         {{"stream_type", "logs"}})
+                .add();
+            result = Error(ErrorCode::kResourceExhausted,
+                           fmt::format("{} bytes of rows wait to be flushed, the limit is {} "
+                                       "(ingester.max_buffer_memory_mb); retry later",
+                                       memory_->used_bytes(),
+                                       limit));
+            break;
+        }
+        if (auto alive = context.check(); !alive) {
+            result = std::move(alive);
+            break;
+        }
+        clock_.wait_until(mutex_,
+                          memory_freed_,
+                          std::min(give_up, clock_.steady_now() + std::chrono::milliseconds(100)));
+    }
+    --waiting_for_memory_;
+    return result;
+}
+
+Result<std::shared_ptr<Ingester::Stream>> Ingester::stream_for(const RequestContext& context,
+                                                               const OrgId& org,
+                                                               StreamType type,
+                                                               const std::string& name) {
+    const auto key = name_key(org, type, name);
+    {
+        const MutexLock lock(mutex_);
+        if (const auto found = streams_by_name_.find(key); found != streams_by_name_.end()) {
+            return found->second;
+        }
+    }
+    MS_TRY_VOID(check_stream_name(name));
+    MS_TRY(auto info, catalogue_.ensure_stream(context, org, type, name, options_.streams_max));
+    const MutexLock lock(mutex_);
+    auto& stream = streams_[info.id];
+    if (stream == nullptr) {
+        stream = std::make_shared<Stream>(info);
+    } else {
+        const MutexLock stream_lock(stream->mutex);
+        stream->info = info;
+    }
+    streams_by_name_[key] = stream;
+    return stream;
+}
+
+Result<StreamInfo> Ingester::ensure_stream(const RequestContext& context,
+                                           const OrgId& org,
+                                           StreamType type,
+                                           const std::string& name) {
+    MS_TRY(const auto stream, stream_for(context, org, type, name));
+    const MutexLock lock(stream->mutex);
+    return stream->info;
+}
+
+void Ingester::refresh_stream(const StreamId& id) {
+    // The stream object stays, for it holds the shards; stream_for updates it from the catalogue.
+    const MutexLock lock(mutex_);
+    std::erase_if(streams_by_name_, [&id](const auto& entry) { return entry.second->id == id; });
+}
+
+Result<std::shared_ptr<Shard>> Ingester::open_shard(const RequestContext& context, Stream& stream) {
+    // The stream's lock is held over the creation, so that one stream gets one shard.
+    const MutexLock lock(stream.mutex);
+    if (stream.dropped) {
+        return Error(ErrorCode::kUnavailable, "the stream was deleted a moment ago; retry");
+    }
+    if (stream.open != nullptr && stream.open->is_open()) {
+        return stream.open;
+    }
+    MS_TRY(auto info, catalogue_.create_shard(context, stream.id));
+    MS_PASS_FAILPOINT(ingest_shard_created);
+    const auto description = describe_queue(stream.info);
+    MS_TRY_VOID(wal_->create_queue(context, QueueId{info.id.value}, description));
+    auto shard =
+        std::make_shared<Shard>(info, stream.info, Position{0}, Shard::Intake::kOpen, memory_);
+    stream.shards.push_back(shard);
+    stream.open = shard;
+    return shard;
+}
+
+HotSnapshot Ingester::hot_snapshot(const StreamId& id) {
+    HotSnapshot snapshot;
+    std::shared_ptr<Stream> stream;
+    {
+        const MutexLock lock(mutex_);
+        const auto found = streams_.find(id);
+        if (found == streams_.end()) {
+            return snapshot;
+        }
+        stream = found->second;
+    }
+    const MutexLock lock(stream->mutex);
+    for (const auto& shard : stream->shards) {
+        shard->add_to_snapshot(snapshot);
+    }
+    return snapshot;
+}
+
+Result<> Ingester::drop_stream(const RequestContext& context, const StreamId& id) {
+    std::shared_ptr<Stream> stream;
+    {
+        const MutexLock lock(mutex_);
+        std::erase_if(streams_by_name_,
+                      [&id](const auto& entry) { return entry.second->id == id; });
+        const auto found = streams_.find(id);
+        if (found == streams_.end()) {
+            return {};
+        }
+        stream = found->second;
+        streams_.erase(found);
+    }
+    const MutexLock lock(stream->mutex);
+    stream->dropped = true;
+    for (const auto& shard : stream->shards) {
+        while (!shard->discard()) {
+            // A flush of this shard is running; it fails or succeeds soon, and waking it costs
+            // nothing.
+            MS_TRY_VOID(context.check());
+            clock_.wait_until(stream->mutex,
+                              stream->changed,
+                              clock_.steady_now() + std::chrono::milliseconds(20));
+        }
+        MS_TRY_VOID(wal_->delete_queue(context, shard->queue()));
+    }
+    stream->shards.clear();
+    stream->open = nullptr;
+    return {};
+}
+
+Result<> Ingester::flush_all(const RequestContext& context) {
+    std::vector<std::pair<std::shared_ptr<Shard>, Position>> waiting;
+    {
+        const MutexLock lock(mutex_);
+        for (const auto& [id, stream] : streams_) {
+            const MutexLock stream_lock(stream->mutex);
+            for (const auto& shard : stream->shards) {
+                HotSnapshot rows;
+                shard->add_to_snapshot(rows);
+                if (!rows.chunks.empty()) {
+                    const auto& last = rows.chunks.back();
+                    waiting.emplace_back(shard, Position{last.first_position.value + last.rows});
+                }
+            }
+        }
+    }
+    for (const auto& [shard, end] : waiting) {
+        shard->request_flush(end);
+    }
+    wake_flusher();
+    for (const auto& [shard, end] : waiting) {
+        MS_TRY_VOID(shard->wait_for_checkpoint(context, clock_, end));
+    }
+    return {};
+}
+
+Result<> Ingester::close(const RequestContext& context) {
+    {
+        const MutexLock lock(mutex_);
+        if (closed_) {
+            return {};
+        }
+        stopping_ = true;
+        flush_wake_.notify_all();
+        memory_freed_.notify_all();
+    }
+    for (auto& thread : threads_) {
+        thread.join();
+    }
+    threads_.clear();
+    closed_ = true;
+    return wal_->close(context);
+}
+
+Ingester::Stats Ingester::stats() const {
+    Stats stats;
+    const MutexLock lock(mutex_);
+    for (const auto& [id, stream] : streams_) {
+        const MutexLock stream_lock(stream->mutex);
+        for (const auto& shard : stream->shards) {
+            const auto state = shard->state();
+            stats.rows += state.rows;
+            stats.memtable_bytes += state.active_bytes + state.frozen_bytes;
+            ++stats.shards;
+        }
+    }
+    stats.flush_failures_in_a_row = flush_failures_;
+    stats.last_flush_error = last_flush_error_;
+    return stats;
+}
+
+}  // namespace molesignal

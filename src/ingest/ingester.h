@@ -1,0 +1,191 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "common/clock.h"
+#include "common/memory_budget.h"
+#include "common/metrics.h"
+#include "common/random.h"
+#include "common/request_context.h"
+#include "ingest/shard.h"
+#include "io/file_system.h"
+#include "metadata/catalogue.h"
+#include "model/row_batch.h"
+#include "objectstore/object_store.h"
+#include "storage/hot_rows.h"
+#include "wal/wal.h"
+
+namespace molesignal {
+
+class Flusher;
+
+struct IngesterOptions {
+    std::string wal_directory;
+    WalOptions wal;
+    std::uint64_t memtable_bytes = 64ULL
+                                   << 20U;  ///< ingester.buffer_max_mb: a larger one is flushed.
+    std::uint64_t memory_bytes_max =
+        192ULL << 20U;  ///< ingester.max_buffer_memory_mb: all memtables together.
+    /// ingester.flush_interval_secs; unset: 30–300 s, by the amount waiting.
+    std::optional<std::chrono::seconds> flush_interval;
+    std::chrono::seconds shard_idle{900};  ///< ingester.shard_idle_secs
+    std::chrono::milliseconds persist_timeout{
+        6000};                          ///< ingester.persist_timeout_ms: longest wait for memory.
+    std::int64_t streams_max = 10'000;  ///< ingester.streams_max, for each organisation.
+    std::uint64_t rows_per_group = 122'880;
+    int zstd_level = 1;
+    std::size_t flush_threads = 1;
+};
+
+/// When an ingest call returns.
+enum class CommitMode : std::uint8_t {
+    kAuto = 1,     ///< Rows are durable in the log and visible.
+    kWaitFor = 2,  ///< … and in a part, by the next flush that is due.
+    kForce = 3,    ///< … and in a part, flushed now.
+};
+
+struct IngestReceipt {
+    ShardId shard;
+    Position begin;
+    Position end;
+};
+
+/// Takes rows in: log, memtable, flush (design §5). One object owns the log and all shards of a
+/// process.
+///
+/// An `ingest` that returns a receipt has its rows on stable storage (by the flush strategy) and
+/// visible to every later hot snapshot. After an error rows of the call may still turn up, but
+/// never twice for one call. Thread-safe.
+class Ingester final : public HotSource {
+public:
+    /// Replays the log, flushing on the way if it is larger than the memory. `progress` hears of
+    /// each replayed batch (rows so far). The references must outlive the ingester.
+    static Result<std::unique_ptr<Ingester>> open(
+        const RequestContext& context,
+        IngesterOptions options,
+        FileSystem& fs,
+        Catalogue& catalogue,
+        ObjectStore& objects,
+        Clock& clock,
+        Random& random,
+        MetricRegistry& metrics,
+        std::shared_ptr<MemoryBudget> memory,
+        const std::function<void(std::uint64_t)>& progress);
+    ~Ingester() override;
+    Ingester(const Ingester&) = delete;
+    Ingester& operator=(const Ingester&) = delete;
+
+    /// Stores `batch` (finished) in the stream, which is made if missing. `raw_bytes` is what the
+    /// sender sent for it. kResourceExhausted, kUnavailable, kTimeout: retry later.
+    Result<IngestReceipt> ingest(const RequestContext& context,
+                                 const OrgId& org,
+                                 StreamType type,
+                                 const std::string& stream,
+                                 RowBatch batch,
+                                 std::uint64_t raw_bytes,
+                                 CommitMode mode);
+
+    HotSnapshot hot_snapshot(const StreamId& stream) override;
+
+    /// The stream's description, made if missing; cached.
+    Result<StreamInfo> ensure_stream(const RequestContext& context,
+                                     const OrgId& org,
+                                     StreamType type,
+                                     const std::string& name);
+    /// Forgets what is cached of the stream's settings.
+    void refresh_stream(const StreamId& stream);
+    /// Drops the rows of a stream that was deleted from the catalogue.
+    Result<> drop_stream(const RequestContext& context, const StreamId& stream);
+
+    /// Flushes everything acknowledged before the call; returns when it is in parts.
+    Result<> flush_all(const RequestContext& context);
+
+    /// Stops the flush threads, syncs and closes the log. Rows not in parts stay in the log.
+    Result<> close(const RequestContext& context);
+
+    Wal& wal() { return *wal_; }
+    struct Stats {
+        std::uint64_t rows = 0;
+        std::uint64_t memtable_bytes = 0;
+        std::uint64_t shards = 0;
+        std::uint64_t flush_failures_in_a_row = 0;
+        std::string last_flush_error;
+    };
+    Stats stats() const;
+
+private:
+    struct Stream;
+    Ingester(IngesterOptions options,
+             FileSystem& fs,
+             Catalogue& catalogue,
+             ObjectStore& objects,
+             Clock& clock,
+             Random& random,
+             MetricRegistry& metrics,
+             std::shared_ptr<MemoryBudget> memory);
+
+    Result<> replay(const RequestContext& context,
+                    const std::function<void(std::uint64_t)>& progress);
+    Result<> replay_batch(const RequestContext& context, const WalBatch& batch);
+    Result<std::shared_ptr<Shard>> replayed_shard(const RequestContext& context,
+                                                  const WalBatch& batch);
+    Result<> settle_after_replay(const RequestContext& context);
+    Result<> clean_up_intents(const RequestContext& context);
+
+    Result<std::shared_ptr<Stream>> stream_for(const RequestContext& context,
+                                               const OrgId& org,
+                                               StreamType type,
+                                               const std::string& name);
+    Result<std::shared_ptr<Shard>> open_shard(const RequestContext& context, Stream& stream);
+    Result<> wait_for_memory(const RequestContext& context, std::uint64_t bytes);
+    Result<> store(const RequestContext& context,
+                   Stream& stream,
+                   std::shared_ptr<const RowBatch> batch,
+                   std::uint64_t raw_bytes,
+                   IngestReceipt& receipt,
+                   std::shared_ptr<Shard>& shard);
+
+    void flush_loop();
+    std::shared_ptr<Shard> next_due(SteadyNanos& wake_at);
+    bool is_due(const Shard::State& state, SteadyNanos now, SteadyNanos& wake_at) const;
+    void flush_one(Shard& shard);
+    Result<> retire_if_drained(const RequestContext& context, const std::shared_ptr<Shard>& shard);
+    void wake_flusher();
+
+    const IngesterOptions options_;
+    FileSystem& fs_;
+    Catalogue& catalogue_;
+    ObjectStore& objects_;
+    Clock& clock_;
+    Random& random_;
+    MetricRegistry& metrics_;
+    std::shared_ptr<MemoryBudget> memory_;
+    std::unique_ptr<Wal> wal_;
+    std::unique_ptr<Flusher> flusher_;
+
+    mutable Mutex mutex_;
+    CondVar flush_wake_;
+    CondVar memory_freed_;
+    std::map<std::string, std::shared_ptr<Stream>, std::less<>> streams_by_name_
+        MS_GUARDED_BY(mutex_);
+    std::map<StreamId, std::shared_ptr<Stream>> streams_ MS_GUARDED_BY(mutex_);
+    std::map<ShardId, std::shared_ptr<Shard>> replayed_ MS_GUARDED_BY(mutex_);
+    std::vector<QueueId> dead_queues_ MS_GUARDED_BY(mutex_);
+    std::uint64_t waiting_for_memory_ MS_GUARDED_BY(mutex_) = 0;
+    std::uint64_t wake_count_ MS_GUARDED_BY(mutex_) = 0;
+    std::uint64_t flush_failures_ MS_GUARDED_BY(mutex_) = 0;
+    std::string last_flush_error_ MS_GUARDED_BY(mutex_);
+    bool stopping_ MS_GUARDED_BY(mutex_) = false;
+    std::vector<std::thread> threads_;
+    bool closed_ = false;
+};
+
+}  // namespace molesignal

@@ -1,0 +1,31 @@
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "common/bytes.h"
+#include "common/mutex.h"
+#include "ingest/ingester.h"
+#include "ingest/shard.h"
+
+namespace molesignal {
+
+/// A stream as the ingester sees it: its open shard and those that drain.
+struct Ingester::Stream {
+    explicit Stream(StreamInfo stream) : id(stream.id), info(std::move(stream)) {}
+
+    const StreamId id;
+    mutable Mutex mutex;
+    CondVar changed;
+    StreamInfo info MS_GUARDED_BY(mutex);
+    std::vector<std::shared_ptr<Shard>> shards MS_GUARDED_BY(mutex);
+    std::shared_ptr<Shard> open MS_GUARDED_BY(mutex);
+    bool dropped MS_GUARDED_BY(mutex) = false;
+};
+
+/// What a queue of the log says about its shard's stream: version byte, then organisation id,
+/// stream id, type and name, each with a 16-bit length. For people and for rebuilding a lost
+/// catalogue.
+ByteBuffer describe_queue(const StreamInfo& stream);
+
+}  // namespace molesignal

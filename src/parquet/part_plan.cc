@@ -1,0 +1,203 @@
+#include "parquet/part_plan.h"
+
+#include <algorithm>
+#include <array>
+#include <string_view>
+#include <unordered_map>
+
+#include "common/assert.h"
+
+namespace molesignal {
+namespace {
+
+constexpr std::int64_t kHourNs = 3'600'000'000'000;
+constexpr std::int64_t kDayNs = 24 * kHourNs;
+constexpr std::int64_t kHourlyParts = 3;
+constexpr std::size_t kServicesMax = 4096;
+
+struct TimedRow {
+    std::int64_t time_ns = 0;
+    RowRef ref;
+};
+
+std::int64_t floor_div(std::int64_t value, std::int64_t by) {
+    return value / by - (value % by < 0 ? 1 : 0);
+}
+
+/// Which part a row belongs to: equal numbers, equal part.
+std::int64_t bucket_of(std::int64_t time_ns, std::int64_t first_hour) {
+    const auto hour = floor_div(time_ns, kHourNs);
+    // Days count below every hour number that is used.
+    return hour >= first_hour ? hour : floor_div(time_ns, kDayNs) - (std::int64_t{1} << 40);
+}
+
+std::vector<TimedRow> rows_by_time(std::span<const HotChunk> chunks) {
+    std::vector<TimedRow> rows;
+    std::size_t count = 0;
+    for (const auto& chunk : chunks) {
+        count += chunk.rows - chunk.begin;
+    }
+    rows.reserve(count);
+    for (std::size_t i = 0; i < chunks.size(); ++i) {
+        for (auto row = chunks[i].begin; row < chunks[i].rows; ++row) {
+            rows.push_back({.time_ns = chunks[i].timestamps[row], .ref = RowRef::make(i, row)});
+        }
+    }
+    if (!std::ranges::is_sorted(rows, {}, &TimedRow::time_ns)) {
+        std::ranges::sort(rows, [](const TimedRow& a, const TimedRow& b) {
+            return a.time_ns != b.time_ns ? a.time_ns < b.time_ns : a.ref.value < b.ref.value;
+        });
+    }
+    return rows;
+}
+
+/// Numbers the values of the service field over all chunks, in the order of their names.
+class ServiceRanks {
+public:
+    explicit ServiceRanks(std::span<const HotChunk> chunks) : chunks_(chunks) {
+        constexpr std::array<std::string_view, 9> kNames = {"service.name",
+                                                            "service",
+                                                            "service_name",
+                                                            "app",
+                                                            "application",
+                                                            "container",
+                                                            "host.name",
+                                                            "host",
+                                                            "hostname"};
+        for (const auto name : kNames) {
+            if (try_field(name)) {
+                field_ = name;
+                return;
+            }
+        }
+    }
+
+    const std::string& field() const { return field_; }
+    std::size_t count() const { return order_.size() + 1; }
+
+    /// 0 for null, else the rank of the row's value.
+    std::uint32_t rank(RowRef ref) const {
+        const auto* column = columns_[ref.chunk()];
+        if (column == nullptr || column->is_null(ref.row())) {
+            return 0;
+        }
+        if (column->encoding == HotEncoding::kDictionary) {
+            return order_[by_code_[ref.chunk()][column->codes[ref.row()]]];
+        }
+        return order_[numbers_.at(column->text(ref.row()))];
+    }
+
+private:
+    bool try_field(std::string_view name) {
+        numbers_.clear();
+        columns_.assign(chunks_.size(), nullptr);
+        by_code_.assign(chunks_.size(), {});
+        bool any = false;
+        for (std::size_t i = 0; i < chunks_.size(); ++i) {
+            const auto* column = chunks_[i].find(name, FieldType::kString);
+            columns_[i] = column;
+            if (column == nullptr) {
+                continue;
+            }
+            any = true;
+            if (column->encoding == HotEncoding::kDictionary) {
+                for (std::uint32_t code = 0; code < column->dictionary_size; ++code) {
+                    by_code_[i].push_back(number_of(column->spans[code].view()));
+                }
+            } else {
+                for (std::uint32_t row = 0; row < column->rows && numbers_.size() <= kServicesMax;
+                     ++row) {
+                    number_of(column->text(row));
+                }
+            }
+            if (numbers_.size() > kServicesMax) {
+                return false;
+            }
+        }
+        if (!any) {
+            return false;
+        }
+        std::vector<std::pair<std::string_view, std::uint32_t>> sorted(numbers_.begin(),
+                                                                       numbers_.end());
+        std::ranges::sort(sorted);
+        order_.assign(sorted.size(), 0);
+        for (std::size_t i = 0; i < sorted.size(); ++i) {
+            order_[sorted[i].second] = static_cast<std::uint32_t>(i + 1);
+        }
+        return true;
+    }
+
+    std::uint32_t number_of(std::string_view value) {
+        return numbers_.try_emplace(value, static_cast<std::uint32_t>(numbers_.size()))
+            .first->second;
+    }
+
+    std::span<const HotChunk> chunks_;
+    std::string field_;
+    std::vector<const HotColumnView*> columns_;
+    std::vector<std::vector<std::uint32_t>> by_code_;
+    std::unordered_map<std::string_view, std::uint32_t> numbers_;
+    std::vector<std::uint32_t> order_;
+};
+
+/// Appends `group` (ascending in time) to the slice: by service, then the newest first.
+void append_group(std::span<const TimedRow> group, const ServiceRanks& services, PartSlice& slice) {
+    const auto base = slice.rows.size();
+    slice.rows.resize(base + group.size());
+    if (services.field().empty()) {
+        for (std::size_t i = 0; i < group.size(); ++i) {
+            slice.rows[base + i] = group[group.size() - 1 - i].ref;
+        }
+    } else {
+        // A counting sort keeps the order of time within each service.
+        std::vector<std::size_t> starts(services.count() + 1, 0);
+        std::vector<std::uint32_t> ranks(group.size());
+        for (std::size_t i = 0; i < group.size(); ++i) {
+            ranks[i] = services.rank(group[i].ref);
+            ++starts[ranks[i] + 1];
+        }
+        for (std::size_t i = 1; i < starts.size(); ++i) {
+            starts[i] += starts[i - 1];
+        }
+        for (std::size_t i = group.size(); i > 0; --i) {
+            slice.rows[base + starts[ranks[i - 1]]++] = group[i - 1].ref;
+        }
+    }
+    slice.group_ends.push_back(slice.rows.size());
+}
+
+}  // namespace
+
+std::vector<PartSlice> plan_parts(std::span<const HotChunk> chunks,
+                                  UnixNanos now,
+                                  std::uint64_t rows_per_group) {
+    MS_ASSERT(rows_per_group > 0);
+    MS_ASSERT(chunks.size() < (std::size_t{1} << (32 - RowRef::kRowBits)));
+    const auto rows = rows_by_time(chunks);
+    const ServiceRanks services(chunks);
+    const auto first_hour = floor_div(now.value, kHourNs) - (kHourlyParts - 1);
+    std::vector<PartSlice> slices;
+    for (std::size_t begin = 0; begin < rows.size();) {
+        const auto bucket = bucket_of(rows[begin].time_ns, first_hour);
+        auto end = begin + 1;
+        while (end < rows.size() && bucket_of(rows[end].time_ns, first_hour) == bucket) {
+            ++end;
+        }
+        PartSlice slice;
+        slice.sort_field = services.field();
+        slice.time_min_ns = rows[begin].time_ns;
+        slice.time_max_ns = rows[end - 1].time_ns;
+        for (auto group_end = end; group_end > begin;) {
+            const auto group_begin =
+                group_end - std::min<std::size_t>(rows_per_group, group_end - begin);
+            append_group(
+                std::span(rows).subspan(group_begin, group_end - group_begin), services, slice);
+            group_end = group_begin;
+        }
+        slices.push_back(std::move(slice));
+        begin = end;
+    }
+    return slices;
+}
+
+}  // namespace molesignal

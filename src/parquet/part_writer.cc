@@ -1,0 +1,287 @@
+#include "parquet/part_writer.h"
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include <arrow/api.h>
+#include <arrow/io/interfaces.h>
+#include <arrow/util/key_value_metadata.h>
+#include <fmt/format.h>
+#include <parquet/arrow/writer.h>
+#include <parquet/properties.h>
+
+#include "common/assert.h"
+#include "parquet/part_columns.h"
+
+namespace molesignal {
+namespace {
+
+constexpr std::string_view kFormatVersion = "1";
+
+Error arrow_error(const arrow::Status& status) {
+    const auto code = status.IsOutOfMemory() ? ErrorCode::kResourceExhausted : ErrorCode::kInternal;
+    return {code, fmt::format("write Parquet: {}", status.ToString())};
+}
+
+/// Arrow's output goes straight into the buffer that is handed out.
+class BufferStream final : public arrow::io::OutputStream {
+public:
+    explicit BufferStream(ByteBuffer& out) : out_(out) {}
+    arrow::Status Close() override {
+        closed_ = true;
+        return arrow::Status::OK();
+    }
+    bool closed() const override { return closed_; }
+    arrow::Result<std::int64_t> Tell() const override {
+        return static_cast<std::int64_t>(out_.size());
+    }
+    arrow::Status Write(const void* data, std::int64_t size) override {
+        append_bytes(out_,
+                     Bytes(static_cast<const std::byte*>(data), static_cast<std::size_t>(size)));
+        return arrow::Status::OK();
+    }
+    using arrow::io::OutputStream::Write;
+
+private:
+    ByteBuffer& out_;
+    bool closed_ = false;
+};
+
+std::shared_ptr<arrow::Field> field_of(const std::string& name,
+                                       std::shared_ptr<arrow::DataType> type,
+                                       bool nullable,
+                                       std::int32_t id) {
+    return arrow::field(name,
+                        std::move(type),
+                        nullable,
+                        arrow::key_value_metadata({"PARQUET:field_id"}, {std::to_string(id)}));
+}
+
+/// What the columns of a file are: ours first, then one for each (name, type) of the rows.
+class PartFile {
+public:
+    PartFile(std::span<const HotChunk> chunks, ShardId shard) : chunks_(chunks), shard_(shard) {}
+
+    Result<> plan_columns(const StreamSchema& schema) {
+        std::vector<std::pair<std::string, FieldType>> found;
+        std::map<std::pair<std::string, FieldType>, std::vector<const HotColumnView*>> views;
+        for (std::size_t i = 0; i < chunks_.size(); ++i) {
+            for (const auto& column : chunks_[i].columns) {
+                auto key = std::pair(std::string(column.name), column.type);
+                auto& entry = views[key];
+                if (entry.empty()) {
+                    entry.assign(chunks_.size(), nullptr);
+                    found.push_back(std::move(key));
+                }
+                entry[i] = &column;
+            }
+        }
+        std::set<std::string> taken;
+        for (const auto name :
+             {kTimestampField, kTimestampNanosField, kShardField, kPositionField}) {
+            taken.insert(std::string(name));
+        }
+        for (const auto& key : found) {
+            FieldId id{kExtraFieldId};
+            if (key.first != kExtraField) {
+                const auto* variant = schema.find(key.first, key.second);
+                if (variant == nullptr) {
+                    return Error(
+                        ErrorCode::kInternal,
+                        fmt::format(
+                            "field '{}' ({}) has no id", key.first, field_type_name(key.second)));
+                }
+                id = variant->id;
+            }
+            // Readers that go by name need distinct names; we go by id.
+            auto name = key.first;
+            if (!taken.insert(name).second) {
+                name = fmt::format("{}__{}", key.first, field_type_name(key.second));
+                for (int suffix = 2; !taken.insert(name).second; ++suffix) {
+                    name = fmt::format("{}__{}_{}", key.first, field_type_name(key.second), suffix);
+                }
+            }
+            columns_.emplace_back(std::move(name), id, key.second, std::move(views.at(key)));
+        }
+        return {};
+    }
+
+    std::shared_ptr<arrow::Schema> schema() const {
+        std::vector<std::shared_ptr<arrow::Field>> fields = {
+            field_of(std::string(kTimestampField),
+                     arrow::timestamp(arrow::TimeUnit::MICRO, "UTC"),
+                     false,
+                     kTimestampFieldId),
+            field_of(
+                std::string(kTimestampNanosField), arrow::int16(), false, kTimestampNanosFieldId),
+            field_of(std::string(kShardField), arrow::int64(), false, kShardFieldId),
+            field_of(std::string(kPositionField), arrow::int64(), false, kPositionFieldId)};
+        for (const auto& column : columns_) {
+            fields.push_back(field_of(column.name(), column.arrow_type(), true, column.id().value));
+        }
+        return arrow::schema(std::move(fields));
+    }
+
+    std::shared_ptr<parquet::WriterProperties> properties(const PartWriterOptions& options) const {
+        parquet::WriterProperties::Builder builder;
+        builder.compression(parquet::Compression::ZSTD)
+            ->compression_level(options.zstd_level)
+            ->max_row_group_length(static_cast<std::int64_t>(options.rows_per_group))
+            ->enable_write_page_index()
+            ->enable_page_checksum()
+            ->created_by("molesignal");
+        for (const auto name : {kTimestampField, kPositionField, kShardField}) {
+            const std::string path(name);
+            builder.disable_dictionary(path)->encoding(path,
+                                                       parquet::Encoding::DELTA_BINARY_PACKED);
+        }
+        for (const auto& column : columns_) {
+            if (is_variable_width(column.type()) && !column.coded()) {
+                builder.disable_dictionary(column.name())
+                    ->encoding(column.name(), parquet::Encoding::DELTA_LENGTH_BYTE_ARRAY);
+            }
+        }
+        return builder.build();
+    }
+
+    std::shared_ptr<arrow::RecordBatch> gather(const std::shared_ptr<arrow::Schema>& schema,
+                                               std::span<const RowRef> rows,
+                                               WrittenPart& part) {
+        std::vector<std::shared_ptr<arrow::Array>> arrays = own_columns(rows, part);
+        for (auto& column : columns_) {
+            arrays.push_back(column.gather(rows));
+        }
+        return arrow::RecordBatch::Make(
+            schema, static_cast<std::int64_t>(rows.size()), std::move(arrays));
+    }
+
+    void describe(WrittenPart& part) const {
+        for (const auto& column : columns_) {
+            if (column.id().value == kExtraFieldId) {
+                continue;
+            }
+            part.fields.push_back(column.id());
+            if (WrittenZone zone; column.zone(zone)) {
+                part.zone_maps.push_back(std::move(zone));
+            }
+        }
+    }
+
+    std::uint64_t columns() const { return columns_.size(); }
+
+private:
+    static std::shared_ptr<arrow::Buffer> allocate(std::int64_t bytes) {
+        auto buffer = arrow::AllocateBuffer(bytes);
+        MS_ASSERT(buffer.ok());
+        return std::move(buffer).ValueUnsafe();
+    }
+
+    std::vector<std::shared_ptr<arrow::Array>> own_columns(std::span<const RowRef> rows,
+                                                           WrittenPart& part) {
+        const auto count = static_cast<std::int64_t>(rows.size());
+        const auto times = allocate(count * 8);
+        const auto nanos = allocate(count * 2);
+        const auto shards = allocate(count * 8);
+        const auto positions = allocate(count * 8);
+        auto* time_values = reinterpret_cast<std::int64_t*>(times->mutable_data());
+        auto* nano_values = reinterpret_cast<std::int16_t*>(nanos->mutable_data());
+        auto* shard_values = reinterpret_cast<std::int64_t*>(shards->mutable_data());
+        auto* position_values = reinterpret_cast<std::uint64_t*>(positions->mutable_data());
+        auto smallest = UINT64_MAX;
+        auto largest = std::uint64_t{0};
+        for (std::size_t i = 0; i < rows.size(); ++i) {
+            const auto& chunk = chunks_[rows[i].chunk()];
+            const auto time = chunk.timestamps[rows[i].row()];
+            const auto micros = time / 1000 - (time % 1000 < 0 ? 1 : 0);
+            time_values[i] = micros;
+            nano_values[i] = static_cast<std::int16_t>(time - micros * 1000);
+            shard_values[i] = static_cast<std::int64_t>(shard_.value);
+            position_values[i] = chunk.first_position.value + rows[i].row();
+            smallest = std::min(smallest, position_values[i]);
+            largest = std::max(largest, position_values[i]);
+        }
+        part.position_begin =
+            part.rows == 0 ? Position{smallest} : std::min(part.position_begin, Position{smallest});
+        part.position_end = std::max(part.position_end, Position{largest + 1});
+        part.rows += rows.size();
+        const auto array = [count](std::shared_ptr<arrow::DataType> type,
+                                   const std::shared_ptr<arrow::Buffer>& values) {
+            return arrow::MakeArray(
+                arrow::ArrayData::Make(std::move(type), count, {nullptr, values}, 0));
+        };
+        return {array(arrow::timestamp(arrow::TimeUnit::MICRO, "UTC"), times),
+                array(arrow::int16(), nanos),
+                array(arrow::int64(), shards),
+                array(arrow::int64(), positions)};
+    }
+
+    std::span<const HotChunk> chunks_;
+    ShardId shard_;
+    std::vector<PartColumn> columns_;
+};
+
+Result<> write_groups(const PartSlice& slice,
+                      PartFile& file,
+                      const PartWriterOptions& options,
+                      WrittenPart& part) {
+    const auto schema = file.schema();
+    auto stream = std::make_shared<BufferStream>(part.file);
+    auto opened = parquet::arrow::FileWriter::Open(
+        *schema, arrow::default_memory_pool(), stream, file.properties(options));
+    if (!opened.ok()) {
+        return arrow_error(opened.status());
+    }
+    const auto writer = std::move(opened).ValueUnsafe();
+    std::size_t begin = 0;
+    for (const auto end : slice.group_ends) {
+        const auto batch =
+            file.gather(schema, std::span(slice.rows).subspan(begin, end - begin), part);
+        auto status = writer->NewBufferedRowGroup();
+        if (status.ok()) {
+            status = writer->WriteRecordBatch(*batch);
+        }
+        if (!status.ok()) {
+            return arrow_error(status);
+        }
+        begin = end;
+    }
+    if (const auto status = writer->AddKeyValueMetadata(
+            arrow::key_value_metadata({"molesignal.format_version", "molesignal.sort_order"},
+                                      {std::string(kFormatVersion), part.sort_order}));
+        !status.ok()) {
+        return arrow_error(status);
+    }
+    if (const auto status = writer->Close(); !status.ok()) {
+        return arrow_error(status);
+    }
+    return {};
+}
+
+}  // namespace
+
+Result<WrittenPart> write_part(const PartSlice& slice,
+                               std::span<const HotChunk> chunks,
+                               const StreamSchema& schema,
+                               ShardId shard,
+                               const PartWriterOptions& options,
+                               const std::shared_ptr<MemoryBudget>& memory) {
+    WrittenPart part;
+    part.time_min_ns = slice.time_min_ns;
+    part.time_max_ns = slice.time_max_ns;
+    part.sort_order =
+        slice.sort_field.empty() ? "_timestamp desc" : slice.sort_field + ", _timestamp desc";
+    PartFile file(chunks, shard);
+    MS_TRY_VOID(file.plan_columns(schema));
+    // Gathered arrays of one row group and what the encoders hold: about 48 bytes a value.
+    constexpr std::uint64_t kBytesPerValue = 48;
+    const auto group_rows = std::min<std::uint64_t>(slice.rows.size(), options.rows_per_group);
+    MemoryReservation reservation(memory);
+    reservation.force_resize(
+        static_cast<std::int64_t>(group_rows * (file.columns() + 4) * kBytesPerValue));
+    MS_TRY_VOID(write_groups(slice, file, options, part));
+    file.describe(part);
+    return part;
+}
+
+}  // namespace molesignal
