@@ -130,18 +130,18 @@ std::optional<std::string> token_of_header(std::string_view authorization) {
     const auto scheme = authorization.substr(0, space);
     auto value = authorization.substr(space);
     value.remove_prefix(std::min(value.find_first_not_of(' '), value.size()));
-    std::optional<std::string> token;
+    std::string token;
     if (equal_ignoring_case(scheme, "bearer")) {
-        token = std::string(value);
+        token = value;
     } else if (equal_ignoring_case(scheme, "basic")) {
-        token = decode_base64(value);
-        const auto colon = token.has_value() ? token->find(':') : std::string::npos;
+        const auto credentials = decode_base64(value).value_or("");
+        const auto colon = credentials.find(':');
         if (colon == std::string::npos) {
             return std::nullopt;
         }
-        token->erase(0, colon + 1);
+        token = credentials.substr(colon + 1);
     }
-    if (!token.has_value() || !token_prefix(*token)) {
+    if (!token_prefix(token)) {
         return std::nullopt;
     }
     return token;

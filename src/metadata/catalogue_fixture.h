@@ -37,7 +37,7 @@ class TestDatabase {
 public:
     virtual ~TestDatabase() = default;
     /// Another catalogue object on the same database.
-    virtual std::unique_ptr<Catalogue> open(Clock& clock, Random& random) = 0;
+    virtual std::unique_ptr<Catalogue> connect(Clock& clock, Random& random) = 0;
     /// Runs statements beside the catalogue.
     virtual void execute(const std::string& sql) = 0;
     /// A number that `sql` selects.
@@ -59,7 +59,7 @@ protected:
     void TearDown() override;
 
     RequestContext context() const { return RequestContext::background(clock_, "test"); }
-    std::unique_ptr<Catalogue> open() { return database_->open(clock_, random_); }
+    std::unique_ptr<Catalogue> connect() { return database_->connect(clock_, random_); }
     StreamInfo make_stream(std::string_view name = "app");
     /// A part of one object for rows [begin, end) of the shard; times are the positions in seconds.
     PartInfo make_part(const ShardInfo& shard, std::uint64_t begin, std::uint64_t end);

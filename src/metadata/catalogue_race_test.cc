@@ -39,7 +39,7 @@ protected:
     void SetUp() override {
         CatalogueTest::SetUp();
         if (catalogue_ != nullptr) {
-            second_ = open();
+            second_ = connect();
         }
     }
     Catalogue& any(int thread) { return thread % 2 == 0 ? *catalogue_ : *second_; }

@@ -274,7 +274,7 @@ TEST_P(CatalogueTest, ACatalogueOpenedAgainHasEverything) {
     ASSERT_OK(shard);
     ASSERT_OK(flush(*shard, 0, 10));
     catalogue_.reset();
-    catalogue_ = open();
+    catalogue_ = connect();
     ASSERT_OK(catalogue_->migrate(context()));
     const auto seen = snapshot(stream.id);
     EXPECT_EQ(seen.parts.size(), 1U);

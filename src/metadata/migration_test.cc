@@ -24,7 +24,7 @@ protected:
         if (database_ == nullptr) {
             GTEST_SKIP() << "needs a Postgres server: run it by tests/support/postgres_server.py";
         }
-        catalogue_ = open();
+        catalogue_ = connect();
     }
     std::int64_t applied() { return database_->number("SELECT COUNT(*) FROM schema_migrations"); }
 };
@@ -41,7 +41,7 @@ TEST_P(MigrationTest, RunTwiceChangesNothing) {
 TEST_P(MigrationTest, GoesOnAfterAFailureAtEachStep) {
     for (std::size_t step = 1; step <= migrations().size(); ++step) {
         database_ = make_test_database(GetParam());
-        catalogue_ = open();
+        catalogue_ = connect();
         ASSERT_OK(arm_failpoints("migration_step=error@" + std::to_string(step)));
         EXPECT_CODE(catalogue_->migrate(context()), ErrorCode::kUnavailable);
         disarm_failpoints();
@@ -49,7 +49,7 @@ TEST_P(MigrationTest, GoesOnAfterAFailureAtEachStep) {
             // What came before stays; the failed step left nothing.
             EXPECT_EQ(applied(), static_cast<std::int64_t>(step - 1));
         }
-        catalogue_ = open();
+        catalogue_ = connect();
         ASSERT_OK(catalogue_->migrate(context()));
         EXPECT_EQ(applied(), static_cast<std::int64_t>(migrations().size()));
         EXPECT_EQ(make_stream().version, 0);
@@ -63,7 +63,7 @@ TEST_P(MigrationTest, ManyProcessesAtOnce) {
     threads.reserve(6);
     for (int i = 0; i < 6; ++i) {
         threads.emplace_back([&] {
-            const auto own = open();
+            const auto own = connect();
             const auto done = own->migrate(context());
             if (!done) {
                 ++failures;

@@ -6,16 +6,15 @@
 namespace molesignal {
 namespace {
 
-const std::vector<Migration>& all_migrations() {
-    static const std::vector<Migration> kMigrations{
-        {1,
-         "organizations_and_tokens",
-         {R"(CREATE TABLE organizations (
+Migration organizations_step() {
+    return {1,
+            "organizations_and_tokens",
+            {R"(CREATE TABLE organizations (
                  id VARCHAR(64) PRIMARY KEY,
                  slug VARCHAR(64) NOT NULL UNIQUE,
                  name VARCHAR(255) NOT NULL,
                  created_at_micros BIGINT NOT NULL))",
-          R"(CREATE TABLE api_tokens (
+             R"(CREATE TABLE api_tokens (
                  id VARCHAR(64) PRIMARY KEY,
                  org_id VARCHAR(64) NOT NULL REFERENCES organizations(id),
                  name VARCHAR(255) NOT NULL,
@@ -25,10 +24,13 @@ const std::vector<Migration>& all_migrations() {
                  created_at_micros BIGINT NOT NULL,
                  expires_at_micros BIGINT,
                  revoked_at_micros BIGINT))",
-          "CREATE INDEX api_tokens_by_org ON api_tokens (org_id, id)"}},
-        {2,
-         "streams_and_fields",
-         {R"(CREATE TABLE streams (
+             "CREATE INDEX api_tokens_by_org ON api_tokens (org_id, id)"}};
+}
+
+Migration streams_step() {
+    return {2,
+            "streams_and_fields",
+            {R"(CREATE TABLE streams (
                  id VARCHAR(64) PRIMARY KEY,
                  org_id VARCHAR(64) NOT NULL REFERENCES organizations(id),
                  name VARCHAR(255) NOT NULL,
@@ -38,19 +40,22 @@ const std::vector<Migration>& all_migrations() {
                  created_at_micros BIGINT NOT NULL,
                  updated_at_micros BIGINT NOT NULL,
                  deleted_at_micros BIGINT))",
-          R"(CREATE UNIQUE INDEX streams_by_name ON streams (org_id, name, stream_type)
+             R"(CREATE UNIQUE INDEX streams_by_name ON streams (org_id, name, stream_type)
                  WHERE deleted_at_micros IS NULL)",
-          R"(CREATE TABLE stream_fields (
+             R"(CREATE TABLE stream_fields (
                  stream_id VARCHAR(64) NOT NULL REFERENCES streams(id),
                  field_id BIGINT NOT NULL,
                  name {blob} NOT NULL,
                  type BIGINT NOT NULL,
                  inexact_as_float BOOLEAN NOT NULL,
                  PRIMARY KEY (stream_id, field_id),
-                 UNIQUE (stream_id, name, type)))"}},
-        {3,
-         "shards_and_flush_intents",
-         {R"(CREATE TABLE shards (
+                 UNIQUE (stream_id, name, type)))"}};
+}
+
+Migration shards_step() {
+    return {3,
+            "shards_and_flush_intents",
+            {R"(CREATE TABLE shards (
                  id {serial},
                  stream_id VARCHAR(64) NOT NULL REFERENCES streams(id),
                  epoch BIGINT NOT NULL,
@@ -58,9 +63,9 @@ const std::vector<Migration>& all_migrations() {
                  checkpoint BIGINT NOT NULL,
                  last_flush_id VARCHAR(64) NOT NULL,
                  created_at_micros BIGINT NOT NULL))",
-          // 3 is ShardState::kDeleted.
-          "CREATE INDEX shards_live ON shards (stream_id, id) WHERE state < 3",
-          R"(CREATE TABLE flush_intents (
+             // 3 is ShardState::kDeleted.
+             "CREATE INDEX shards_live ON shards (stream_id, id) WHERE state < 3",
+             R"(CREATE TABLE flush_intents (
                  flush_id VARCHAR(64) PRIMARY KEY,
                  stream_id VARCHAR(64) NOT NULL REFERENCES streams(id),
                  shard_id BIGINT NOT NULL REFERENCES shards(id),
@@ -69,10 +74,13 @@ const std::vector<Migration>& all_migrations() {
                  position_end BIGINT NOT NULL,
                  object_keys TEXT NOT NULL,
                  state VARCHAR(16) NOT NULL,
-                 created_at_micros BIGINT NOT NULL))"}},
-        {4,
-         "parts",
-         {R"(CREATE TABLE parquet_file_meta (
+                 created_at_micros BIGINT NOT NULL))"}};
+}
+
+Migration parts_step() {
+    return {4,
+            "parts",
+            {R"(CREATE TABLE parquet_file_meta (
                  id VARCHAR(64) PRIMARY KEY,
                  stream_id VARCHAR(64) NOT NULL REFERENCES streams(id),
                  rows BIGINT NOT NULL,
@@ -91,12 +99,12 @@ const std::vector<Migration>& all_migrations() {
                  removed_version BIGINT,
                  removed_at_micros BIGINT,
                  deleted BOOLEAN NOT NULL))",
-          R"(CREATE INDEX parquet_file_meta_live
+             R"(CREATE INDEX parquet_file_meta_live
                  ON parquet_file_meta (stream_id, time_end_micros, time_start_micros)
                  WHERE NOT deleted)",
-          "CREATE INDEX parquet_file_meta_removed ON parquet_file_meta (removed_at_micros) "
-          "WHERE deleted",
-          R"(CREATE TABLE part_objects (
+             "CREATE INDEX parquet_file_meta_removed ON parquet_file_meta (removed_at_micros) "
+             "WHERE deleted",
+             R"(CREATE TABLE part_objects (
                  part_id VARCHAR(64) NOT NULL REFERENCES parquet_file_meta(id),
                  position BIGINT NOT NULL,
                  kind VARCHAR(32) NOT NULL,
@@ -104,11 +112,16 @@ const std::vector<Migration>& all_migrations() {
                  bytes BIGINT NOT NULL,
                  xxh3 BIGINT NOT NULL,
                  PRIMARY KEY (part_id, position)))"}},
-        {5, "leases", {R"(CREATE TABLE leases (
+           {5, "leases", {R"(CREATE TABLE leases (
                  name VARCHAR(255) PRIMARY KEY,
                  holder VARCHAR(255) NOT NULL,
                  epoch BIGINT NOT NULL,
-                 expires_at_micros BIGINT NOT NULL))"}}};
+                 expires_at_micros BIGINT NOT NULL))"}};
+}
+
+const std::vector<Migration>& all_migrations() {
+    static const std::vector<Migration> kMigrations{
+        organizations_step(), streams_step(), shards_step(), parts_step(), leases_step()};
     return kMigrations;
 }
 

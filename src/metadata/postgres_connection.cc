@@ -154,11 +154,11 @@ SqlRows::Value read_value(const PGresult* result, int row, int column) {
             MS_ASSERT(size >= 1);
             MS_ASSERT(size <= 8);
             // Big-endian two's complement of 1, 2, 4 or 8 bytes.
-            auto value = static_cast<std::int64_t>(static_cast<signed char>(data[0]));
-            for (std::size_t i = 1; i < size; ++i) {
-                value = value * 256 + static_cast<unsigned char>(data[i]);
+            std::uint64_t value = (static_cast<unsigned char>(data[0]) & 0x80U) != 0 ? ~0ULL : 0;
+            for (std::size_t i = 0; i < size; ++i) {
+                value = value << 8U | static_cast<unsigned char>(data[i]);
             }
-            return value;
+            return std::bit_cast<std::int64_t>(value);
         }
         default:
             return std::string(data, size);

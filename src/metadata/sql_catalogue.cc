@@ -225,6 +225,7 @@ Result<std::vector<Organization>> SqlCatalogue::list_organizations(const Request
                 "SELECT id, slug, name FROM organizations ORDER BY slug",
                 {}));
     std::vector<Organization> organizations;
+    organizations.reserve(rows.size());
     for (std::size_t row = 0; row < rows.size(); ++row) {
         organizations.push_back({.id = OrgId{rows.take_text(row, 0)},
                                  .slug = rows.take_text(row, 1),
@@ -300,6 +301,7 @@ Result<std::vector<ApiToken>> SqlCatalogue::list_tokens(const RequestContext& co
              fmt::format("SELECT {} FROM api_tokens WHERE org_id = $1 ORDER BY id", kTokenColumns),
              {org.value}));
     std::vector<ApiToken> tokens;
+    tokens.reserve(rows.size());
     for (std::size_t row = 0; row < rows.size(); ++row) {
         tokens.push_back(read_token(rows, row));
     }

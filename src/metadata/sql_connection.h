@@ -1,7 +1,7 @@
 #pragma once
 
+#include <concepts>
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -23,22 +23,20 @@ struct SqlBytes {
 /// A parameter of a statement: NULL, a 64-bit integer, text or bytes. A view: the owner of text and
 /// bytes outlives the call. Unsigned numbers travel as their two's complement.
 struct SqlParameter {
-    SqlParameter(std::nullopt_t) {}                       // NOLINT(google-explicit-constructor)
-    SqlParameter(std::string_view text) : value(text) {}  // NOLINT(google-explicit-constructor)
-    SqlParameter(const std::string& text)                 // NOLINT(google-explicit-constructor)
-        : value(std::string_view(text)) {}
-    SqlParameter(const char* text)  // NOLINT(google-explicit-constructor)
-        : value(std::string_view(text)) {}
-    SqlParameter(SqlBytes bytes) : value(bytes) {}  // NOLINT(google-explicit-constructor)
+    // NOLINTBEGIN(google-explicit-constructor): a parameter list reads like an argument list.
+    SqlParameter(std::nullopt_t) {}
+    SqlParameter(std::string_view text) : value(text) {}
+    SqlParameter(const std::string& text) : value(std::string_view(text)) {}
+    SqlParameter(const char* text) : value(std::string_view(text)) {}
+    SqlParameter(SqlBytes bytes) : value(bytes) {}
     template <std::integral Integer>
-    SqlParameter(Integer number)  // NOLINT(google-explicit-constructor)
-        : value(static_cast<std::int64_t>(number)) {}
-    SqlParameter(
-        const std::optional<std::int64_t>& number) {  // NOLINT(google-explicit-constructor)
+    SqlParameter(Integer number) : value(static_cast<std::int64_t>(number)) {}
+    SqlParameter(const std::optional<std::int64_t>& number) {
         if (number.has_value()) {
             value = *number;
         }
     }
+    // NOLINTEND(google-explicit-constructor)
 
     std::variant<std::monostate, std::int64_t, std::string_view, SqlBytes> value;
 };

@@ -278,7 +278,7 @@ Result<> SqlCatalogue::commit_flush(const RequestContext& context, const FlushCo
             return shard_missing(commit.shard);
         }
         const StreamId stream{owner.text(0, 0)};
-        const auto locked = lock_stream(context, connection, stream);
+        auto locked = lock_stream(context, connection, stream);
         if (!locked && locked.error().code() != ErrorCode::kNotFound) {
             return locked;
         }

@@ -33,7 +33,7 @@ public:
         std::filesystem::create_directory(folder_);
     }
     ~SqliteTestDatabase() override { std::filesystem::remove_all(folder_); }
-    std::unique_ptr<Catalogue> open(Clock& clock, Random& random) override {
+    std::unique_ptr<Catalogue> connect(Clock& clock, Random& random) override {
         auto opened = open_sqlite_catalogue(path(), clock, random);
         require(opened.has_value(), outcome(opened));
         return *std::move(opened);
@@ -85,7 +85,7 @@ public:
         run(server_, "CREATE SCHEMA " + schema_);
     }
     ~PostgresTestDatabase() override { run(server_, "DROP SCHEMA " + schema_ + " CASCADE"); }
-    std::unique_ptr<Catalogue> open(Clock& clock, Random& random) override {
+    std::unique_ptr<Catalogue> connect(Clock& clock, Random& random) override {
         auto opened = open_postgres_catalogue(url(), 12, clock, random);
         require(opened.has_value(), outcome(opened));
         return *std::move(opened);
@@ -149,7 +149,7 @@ void CatalogueTest::SetUp() {
     }
     seed_ = test_seed();
     RecordProperty("seed", std::to_string(seed_));
-    catalogue_ = open();
+    catalogue_ = connect();
     ASSERT_OK(catalogue_->migrate(context()));
 }
 
