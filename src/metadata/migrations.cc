@@ -111,8 +111,11 @@ Migration parts_step() {
                  object_key VARCHAR(1024) NOT NULL UNIQUE,
                  bytes BIGINT NOT NULL,
                  xxh3 BIGINT NOT NULL,
-                 PRIMARY KEY (part_id, position)))"}},
-           {5, "leases", {R"(CREATE TABLE leases (
+                 PRIMARY KEY (part_id, position)))"}};
+}
+
+Migration leases_step() {
+    return {5, "leases", {R"(CREATE TABLE leases (
                  name VARCHAR(255) PRIMARY KEY,
                  holder VARCHAR(255) NOT NULL,
                  epoch BIGINT NOT NULL,

@@ -271,7 +271,7 @@ Result<StreamInfo> SqlCatalogue::ensure_stream(const RequestContext& context,
             if (count.integer(0, 0) >= streams_max) {
                 return Error(ErrorCode::kResourceExhausted,
                              fmt::format("the organisation has {} streams; the limit is {} "
-                                         "(limits.streams_max)",
+                                         "(ingester.streams_max)",
                                          count.integer(0, 0),
                                          streams_max));
             }
