@@ -14,6 +14,7 @@
 #include "common/random.h"
 #include "common/request_context.h"
 #include "common/result.h"
+#include "config/config.h"
 #include "metadata/catalogue.h"
 
 namespace molesignal {
@@ -26,11 +27,6 @@ struct Principal {
     PermissionSet permissions;
 
     bool may(Permission permission) const { return permissions.has(permission); }
-};
-
-enum class AuthMode : std::uint8_t {
-    kNone = 1,   ///< Everybody may do everything in the default organisation.
-    kToken = 2,  ///< Every request needs a token.
 };
 
 /// What a new token may do.

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "common/result.h"
+
+namespace molesignal {
+
+/// A compiled `match` query: words, "phrases", prefix*, and -not before any of them; all must hold.
+///
+/// A token is a run of letters, digits and '_'; every byte from 0x80 on counts as a letter. Letters are
+/// compared without case (ASCII, Latin-1, Greek and Cyrillic). A phrase is tokens that follow each other. The byte 0x1e
+/// separates texts that were joined: no phrase reaches across it. Immutable; thread-safe.
+class TextMatch {
+public:
+    /// kInvalidArgument: nothing to look for, an open quote, or more than 64 terms.
+    static Result<TextMatch> parse(std::string_view query);
+
+    bool matches(std::string_view text) const;
+
+private:
+    struct Term {
+        std::vector<std::string> tokens;  ///< Folded; several for a phrase.
+        bool prefix = false;              ///< The last token is a prefix.
+        bool negated = false;
+    };
+    static bool contains(std::string_view folded, const Term& term);
+    std::vector<Term> terms_;
+};
+
+/// Appends `text` with its letters folded.
+void fold_case(std::string_view text, std::string& out);
+
+}  // namespace molesignal
