@@ -1,0 +1,83 @@
+#pragma once
+
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "common/mutex.h"
+#include "io/file_system.h"
+#include "tests/support/fault_plan.h"
+
+namespace molesignal {
+
+/// The verbs of FileSystem and File, for rules and counts.
+enum class FsVerb : std::uint8_t {
+    kOpen,
+    kRead,
+    kWrite,
+    kAllocate,
+    kSync,
+    kTruncate,
+    kSize,
+    kClose,
+    kRename,
+    kRemove,
+    kList,
+    kCreateDirectories,
+    kRemoveDirectory,
+    kSyncDirectory,
+    kExists,
+    kSpace,
+    kLockDirectory,
+};
+
+/// Which operations fail, and how.
+struct FsFault {
+    std::set<FsVerb> verbs;     ///< Empty: all.
+    std::string path_contains;  ///< Empty: every path. Of a rename either path counts.
+    FaultPlan plan;
+    ErrorCode code = ErrorCode::kUnavailable;
+};
+
+/// Wraps a file system and fails what the armed rule names; without a rule it only passes on.
+///
+/// A failing operation does nothing, except: a failing write has written the first half of its
+/// data; a failing sync has synced nothing, and every later sync of that open file reports success
+/// and syncs nothing either, as a kernel does that has marked the pages clean. Over a CrashFs, what
+/// was written through such a file is therefore lost at the power cut. A failing close has closed.
+/// Thread-safe. The wrapped file system outlives it, as it outlives its files.
+class FaultFs final : public FileSystem {
+public:
+    explicit FaultFs(FileSystem& base);
+    ~FaultFs() override;
+
+    /// Sets the rule and starts counting matches from 1.
+    void arm(FsFault fault);
+    /// Nothing fails from here on; `fired` keeps its value.
+    void disarm();
+    /// How many operations have failed since `arm`.
+    std::uint64_t fired() const;
+    /// All operations so far, reads included.
+    std::uint64_t operation_count() const;
+
+    Result<std::unique_ptr<File>> open(const std::string& path, OpenMode mode) override;
+    Result<> rename(const std::string& from, const std::string& to) override;
+    Result<> remove(const std::string& path) override;
+    Result<std::vector<DirectoryEntry>> list(const std::string& path) override;
+    Result<> create_directories(const std::string& path) override;
+    Result<> remove_directory(const std::string& path) override;
+    Result<> sync_directory(const std::string& path) override;
+    Result<bool> exists(const std::string& path) override;
+    Result<SpaceInfo> space(const std::string& path) override;
+    Result<std::unique_ptr<DirectoryLock>> lock_directory(const std::string& path) override;
+
+private:
+    struct State;
+    class FaultFile;
+
+    FileSystem& base_;
+    std::shared_ptr<State> state_;
+};
+
+}  // namespace molesignal

@@ -1,0 +1,29 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace molesignal {
+
+/// The seed of a random test: MS_TEST_SEED if set, else one from the machine. Printed, so that a
+/// failure can be repeated.
+std::uint64_t test_seed();
+
+/// The environment variable `name`, or "" if it is not set.
+std::string test_variable(const char* name);
+
+/// A directory of its own below the system's temporary folder, removed with all content at the end.
+class TemporaryDirectory {
+public:
+    TemporaryDirectory();
+    ~TemporaryDirectory();
+    TemporaryDirectory(const TemporaryDirectory&) = delete;
+    TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
+
+    const std::string& path() const { return path_; }
+
+private:
+    std::string path_;
+};
+
+}  // namespace molesignal
