@@ -14,6 +14,7 @@ void register_config_command(CLI::App& app, CommandContext& context);
 void register_ingest_command(CLI::App& app, CommandContext& context);
 void register_query_command(CLI::App& app, CommandContext& context);
 void register_token_command(CLI::App& app, CommandContext& context);
+void register_wal_command(CLI::App& app, CommandContext& context);
 void register_version_command(CLI::App& app, CommandContext& context);
 
 /// Calls all of the above, in the order of `molesignal --help`.
