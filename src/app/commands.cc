@@ -3,6 +3,7 @@
 namespace molesignal {
 
 void register_commands(CLI::App& app, CommandContext& context) {
+    register_standalone_command(app, context);
     register_query_command(app, context);
     register_ingest_command(app, context);
     register_token_command(app, context);

@@ -13,6 +13,7 @@ namespace molesignal {
 void register_config_command(CLI::App& app, CommandContext& context);
 void register_ingest_command(CLI::App& app, CommandContext& context);
 void register_query_command(CLI::App& app, CommandContext& context);
+void register_standalone_command(CLI::App& app, CommandContext& context);
 void register_token_command(CLI::App& app, CommandContext& context);
 void register_wal_command(CLI::App& app, CommandContext& context);
 void register_version_command(CLI::App& app, CommandContext& context);

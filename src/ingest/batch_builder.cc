@@ -84,7 +84,9 @@ BatchBuilder::Entry& BatchBuilder::entry_of(std::string_view name) {
     auto entry = std::make_unique<Entry>();
     entry->name = std::string(name);
     entry->column_of_type.fill(-1);
-    entry->extra = name.empty() || is_reserved_field(name) || name.size() > limits_.name_bytes_max;
+    entry->extra = name.empty() || is_reserved_field(name) ||
+                   name.size() > limits_.name_bytes_max ||
+                   name.find(char{}) != std::string_view::npos;
     if (!entry->extra) {
         const bool known =
             settings_.known_fields != nullptr && settings_.known_fields->contains(name);

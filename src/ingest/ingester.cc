@@ -93,6 +93,7 @@ Result<IngestReceipt> Ingester::ingest(const RequestContext& context,
         return IngestReceipt{};
     }
     MS_TRY_VOID(wait_for_memory(context, batch.capacity_bytes()));
+    note_fields(context, *stream, batch);
     IngestReceipt receipt;
     std::shared_ptr<Shard> shard;
     auto shared = std::make_shared<const RowBatch>(std::move(batch));
@@ -224,6 +225,53 @@ Result<StreamInfo> Ingester::ensure_stream(const RequestContext& context,
     MS_TRY(const auto stream, stream_for(context, org, type, name));
     const MutexLock lock(stream->mutex);
     return stream->info;
+}
+
+std::shared_ptr<const std::set<std::string, std::less<>>> Ingester::known_fields(
+    const StreamId& id) {
+    std::shared_ptr<Stream> stream;
+    {
+        const MutexLock lock(mutex_);
+        const auto found = streams_.find(id);
+        if (found == streams_.end()) {
+            return std::make_shared<const std::set<std::string, std::less<>>>();
+        }
+        stream = found->second;
+    }
+    const MutexLock lock(stream->mutex);
+    return stream->fields;
+}
+
+void Ingester::note_fields(const RequestContext& context, Stream& stream, const RowBatch& batch) {
+    std::vector<std::string> missing;
+    bool load = false;
+    {
+        const MutexLock lock(stream.mutex);
+        load = !stream.fields_loaded;
+        for (const auto& column : batch.columns) {
+            if (!stream.fields->contains(column.name())) {
+                missing.push_back(column.name());
+            }
+        }
+    }
+    if (missing.empty() && !load) {
+        return;
+    }
+    bool loaded = false;
+    if (load) {
+        // With the catalogue down the limit counts this process's names only; rows go on.
+        if (const auto schema = catalogue_.ensure_fields(context, stream.id, {})) {
+            for (const auto& variant : schema->variants) {
+                missing.push_back(variant.name);
+            }
+            loaded = true;
+        }
+    }
+    const MutexLock lock(stream.mutex);
+    auto fields = std::make_shared<std::set<std::string, std::less<>>>(*stream.fields);
+    fields->insert(missing.begin(), missing.end());
+    stream.fields = std::move(fields);
+    stream.fields_loaded = stream.fields_loaded || loaded;
 }
 
 void Ingester::refresh_stream(const StreamId& id) {

@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -100,6 +101,8 @@ public:
                                      const OrgId& org,
                                      StreamType type,
                                      const std::string& name);
+    /// Names of the stream's fields as far as this process has seen them. Never null.
+    std::shared_ptr<const std::set<std::string, std::less<>>> known_fields(const StreamId& stream);
     /// Forgets what is cached of the stream's settings.
     void refresh_stream(const StreamId& stream);
     /// Drops the rows of a stream that was deleted from the catalogue.
@@ -144,6 +147,7 @@ private:
                                                const OrgId& org,
                                                StreamType type,
                                                const std::string& name);
+    void note_fields(const RequestContext& context, Stream& stream, const RowBatch& batch);
     Result<std::shared_ptr<Shard>> open_shard(const RequestContext& context, Stream& stream);
     Result<> wait_for_memory(const RequestContext& context, std::uint64_t bytes);
     Result<> store(const RequestContext& context,

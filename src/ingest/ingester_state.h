@@ -1,6 +1,8 @@
 #pragma once
 
 #include <memory>
+#include <set>
+#include <string>
 #include <vector>
 
 #include "common/bytes.h"
@@ -20,6 +22,10 @@ struct Ingester::Stream {
     StreamInfo info MS_GUARDED_BY(mutex);
     std::vector<std::shared_ptr<Shard>> shards MS_GUARDED_BY(mutex);
     std::shared_ptr<Shard> open MS_GUARDED_BY(mutex);
+    /// Replaced, never changed, when a batch brings new names.
+    std::shared_ptr<const std::set<std::string, std::less<>>> fields MS_GUARDED_BY(mutex) =
+        std::make_shared<const std::set<std::string, std::less<>>>();
+    bool fields_loaded MS_GUARDED_BY(mutex) = false;  ///< The catalogue's fields are in.
     bool dropped MS_GUARDED_BY(mutex) = false;
 };
 

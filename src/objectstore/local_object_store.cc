@@ -40,10 +40,37 @@ std::string LocalObjectStore::path_of(std::string_view key) const {
     return join_path(root_, std::string(key));
 }
 
+// A directory that is there already may have been made a moment ago by another thread, or by a
+// process that was killed, and not be synced yet. So the first use syncs all names above it.
+Result<> LocalObjectStore::make_durable(const std::string& directory) {
+    constexpr std::size_t kDirectoriesKnownMax = 4096;
+    MS_TRY_VOID(fs_.create_directories(directory));
+    {
+        const MutexLock lock(mutex_);
+        if (durable_directories_.contains(directory)) {
+            return {};
+        }
+    }
+    for (auto at = directory; at != root_ && at != parent_path(at);) {
+        at = parent_path(at);
+        MS_TRY_VOID(fs_.sync_directory(at));
+    }
+    const MutexLock lock(mutex_);
+    if (durable_directories_.size() >= kDirectoriesKnownMax) {
+        durable_directories_.clear();
+    }
+    durable_directories_.insert(directory);
+    return {};
+}
+
 Result<> LocalObjectStore::store(const RequestContext& context,
                                  std::string_view key,
                                  const Fill& fill) {
     MS_TRY_VOID(check_object_key(key));
+    if (key.starts_with(".tmp/")) {
+        return Error(ErrorCode::kInvalidArgument,
+                     fmt::format("object key '{}': .tmp is the store's own", key));
+    }
     MS_TRY_VOID(context.check());
     const auto temporary = join_path(join_path(root_, std::string(kTemporaries)),
                                      fmt::format("{}-{:016x}", ++temporaries_, random_.next_u64()));
@@ -55,7 +82,7 @@ Result<> LocalObjectStore::store(const RequestContext& context,
         MS_TRY_VOID(file->close());
         const auto path = path_of(key);
         const auto parent = parent_path(path);
-        MS_TRY_VOID(fs_.create_directories(parent));
+        MS_TRY_VOID(make_durable(parent));
         MS_PASS_FAILPOINT(local_put_before_rename);
         MS_TRY_VOID(fs_.rename(temporary, path));
         MS_PASS_FAILPOINT(local_put_after_rename);
@@ -76,6 +103,7 @@ Result<> LocalObjectStore::put(const RequestContext& context, std::string_view k
 Result<> LocalObjectStore::put_file(const RequestContext& context,
                                     std::string_view key,
                                     const std::string& path) {
+    MS_TRY_VOID(check_object_key(key));
     MS_TRY(const auto source, fs_.open(path, OpenMode::kRead));
     return store(context, key, [&](File& file) -> Result<> {
         ByteBuffer buffer(kCopyBytes);

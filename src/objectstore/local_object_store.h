@@ -2,8 +2,10 @@
 
 #include <atomic>
 #include <memory>
+#include <set>
 #include <string>
 
+#include "common/mutex.h"
 #include "common/random.h"
 #include "io/file_system.h"
 #include "objectstore/object_store.h"
@@ -44,6 +46,7 @@ private:
     using Fill = std::function<Result<>(File&)>;
     Result<> store(const RequestContext& context, std::string_view key, const Fill& fill);
     std::string path_of(std::string_view key) const;
+    Result<> make_durable(const std::string& directory);
     Result<bool> visit_directory(const RequestContext& context,
                                  const std::string& directory,
                                  const std::string& key_prefix,
@@ -54,6 +57,8 @@ private:
     std::string root_;
     Random& random_;
     std::atomic<std::uint64_t> temporaries_{0};
+    Mutex mutex_;
+    std::set<std::string> durable_directories_ MS_GUARDED_BY(mutex_);  ///< Synced by this process.
 };
 
 }  // namespace molesignal

@@ -21,6 +21,7 @@ Result<> MemoryObjectStore::put(const RequestContext& context, std::string_view 
 Result<> MemoryObjectStore::put_file(const RequestContext& context,
                                      std::string_view key,
                                      const std::string& path) {
+    MS_TRY_VOID(check_object_key(key));
     if (fs_ == nullptr) {
         return Error(ErrorCode::kInvalidArgument, "this object store has no file system");
     }

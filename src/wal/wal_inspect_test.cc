@@ -1,5 +1,6 @@
 #include "wal/wal_inspect.h"
 
+#include "wal/wal_disk_fixture.h"
 #include "wal/wal_fixture.h"
 #include "wal/wal_format.h"
 

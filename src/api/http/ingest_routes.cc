@@ -1,0 +1,84 @@
+// POST /api/v1/ingest/logs/{stream}: JSON rows in.
+#include <fmt/format.h>
+
+#include "api/http/http_api.h"
+#include "api/ingest_settings.h"
+#include "ingest/json_decoder.h"
+
+namespace molesignal {
+namespace {
+
+Result<CommitMode> commit_mode(const HttpRequest& request) {
+    const auto mode = request.query("commit").value_or("auto");
+    if (mode == "auto") {
+        return CommitMode::kAuto;
+    }
+    if (mode == "wait_for") {
+        return CommitMode::kWaitFor;
+    }
+    if (mode == "force") {
+        return CommitMode::kForce;
+    }
+    return Error(ErrorCode::kInvalidArgument,
+                 fmt::format("commit={}: want auto (durable and visible), wait_for (and in a part "
+                             "by the next flush) or "
+                             "force (flushed now)",
+                             mode));
+}
+
+std::string answer_text(const DecodedBatch& decoded, std::uint64_t accepted) {
+    std::string out =
+        fmt::format(R"({{"accepted":{},"rejected":{},"errors":[)", accepted, decoded.rejected);
+    for (std::size_t i = 0; i < decoded.errors.size(); ++i) {
+        out +=
+            fmt::format("{}{{\"index\":{},\"reason\":", i == 0 ? "" : ",", decoded.errors[i].index);
+        append_json_string(out, decoded.errors[i].reason);
+        out += "}";
+    }
+    return out + "]}";
+}
+
+Result<HttpResponse> ingest_logs(ApiCall& call, ApiServices& services) {
+    const auto& stream = call.path_parameter("stream");
+    MS_TRY(const auto mode, commit_mode(call.request));
+    MS_TRY_VOID(check_stream_name(stream));
+    MS_TRY(const auto settings,
+           decode_settings(call.context, services, call.principal.org, StreamType::kLogs, stream));
+    auto& body = call.request.body;
+    const auto raw_bytes = body.size();
+    MS_TRY(auto decoded, decode_json_rows(body, decode_limits(services.config), settings));
+    const std::uint64_t accepted = decoded.batch.rows();
+    count_ingested(services, "json", decoded, raw_bytes);
+    // The text is decoded: its memory need not wait for the disk.
+    std::string().swap(body);
+    // Rows in the log follow their course: a client that goes away does not stop them.
+    auto context = call.context;
+    context.cancel = CancelToken();
+    MS_TRY_VOID(services.ingester->ingest(context,
+                                          call.principal.org,
+                                          StreamType::kLogs,
+                                          stream,
+                                          std::move(decoded.batch),
+                                          raw_bytes,
+                                          mode));
+    return HttpResponse::json(200, answer_text(decoded, accepted));
+}
+
+}  // namespace
+
+void add_ingest_routes(RouteTable& routes, ApiServices& services) {
+    Route route;
+    route.method = "POST";
+    route.path = "/api/v1/ingest/logs/{stream}";
+    route.permission = Permission::kIngest;
+    route.summary =
+        "Stores log rows: a JSON object, an array of objects, or NDJSON; answers when they are "
+        "durable and visible";
+    route.request_type = "application/json";
+    route.parameters = {
+        {.name = "commit", .in = "query", .description = "auto, wait_for or force"}};
+    route.handler = [&services](ApiCall& call) { return ingest_logs(call, services); };
+    routes.add(std::move(route));
+}
+
+}  // namespace molesignal

@@ -1,0 +1,239 @@
+#include "api/http/route_table.h"
+
+#include <algorithm>
+#include <set>
+
+#include <fmt/format.h>
+
+#include "common/assert.h"
+
+namespace molesignal {
+namespace {
+
+std::vector<std::string_view> split_path(std::string_view path) {
+    std::vector<std::string_view> segments;
+    std::size_t begin = 0;
+    while (begin < path.size()) {
+        auto end = path.find('/', begin);
+        if (end == std::string_view::npos) {
+            end = path.size();
+        }
+        if (end > begin) {
+            segments.push_back(path.substr(begin, end - begin));
+        }
+        begin = end + 1;
+    }
+    return segments;
+}
+
+bool is_parameter(std::string_view segment) {
+    return segment.size() > 2 && segment.front() == '{' && segment.back() == '}';
+}
+
+bool match_path(std::string_view pattern,
+                std::string_view path,
+                std::map<std::string, std::string, std::less<>>& parameters) {
+    const auto wanted = split_path(pattern);
+    const auto given = split_path(path);
+    if (wanted.size() != given.size()) {
+        return false;
+    }
+    for (std::size_t i = 0; i < wanted.size(); ++i) {
+        if (is_parameter(wanted[i])) {
+            parameters[std::string(wanted[i].substr(1, wanted[i].size() - 2))] =
+                std::string(given[i]);
+        } else if (wanted[i] != given[i]) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void append_responses(std::string& out, const Route& route) {
+    out += R"("responses":{"200":{"description":"success","content":{)";
+    append_json_string(out, route.response_type);
+    out += R"(:{}}},"default":{"description":"error","content":{"application/json":)"
+           R"({"schema":{"$ref":"#/components/schemas/Error"}}}}})";
+}
+
+void append_operation(std::string& out, const Route& route) {
+    out += "{\"summary\":";
+    append_json_string(out, route.summary);
+    out += R"(,"x-permission":)";
+    append_json_string(out, permission_name(route.permission));
+    if (route.permission == Permission::kPublic) {
+        out += R"(,"security":[])";
+    }
+    out += R"(,"parameters":[)";
+    bool first = true;
+    const auto add = [&](std::string_view name,
+                         std::string_view in,
+                         std::string_view description,
+                         bool required) {
+        out += first ? "{\"name\":" : ",{\"name\":";
+        first = false;
+        append_json_string(out, name);
+        out += ",\"in\":";
+        append_json_string(out, in);
+        out += ",\"description\":";
+        append_json_string(out, description);
+        out += required ? R"(,"required":true,"schema":{"type":"string"}})"
+                        : R"(,"schema":{"type":"string"}})";
+    };
+    for (const auto segment : split_path(route.path)) {
+        if (is_parameter(segment)) {
+            add(segment.substr(1, segment.size() - 2), "path", "", true);
+        }
+    }
+    for (const auto& parameter : route.parameters) {
+        add(parameter.name, parameter.in, parameter.description, parameter.required);
+    }
+    out += "],";
+    if (!route.request_type.empty()) {
+        out += R"("requestBody":{"content":{)";
+        append_json_string(out, route.request_type);
+        out += ":{}}},";
+    }
+    append_responses(out, route);
+    out += "}";
+}
+
+}  // namespace
+
+const std::string& ApiCall::path_parameter(std::string_view name) const {
+    const auto found = path_parameters.find(name);
+    MS_ASSERT(found != path_parameters.end());
+    return found->second;
+}
+
+void RouteTable::add(Route route) {
+    for (const auto& known : routes_) {
+        MS_ASSERT(known.method != route.method || known.path != route.path);
+    }
+    routes_.push_back(std::move(route));
+}
+
+RouteTable::Match RouteTable::find(std::string_view method, std::string_view path) const {
+    Match match;
+    const auto wanted = method == "HEAD" ? std::string_view("GET") : method;
+    for (const auto& route : routes_) {
+        std::map<std::string, std::string, std::less<>> parameters;
+        if (!match_path(route.path, path, parameters)) {
+            continue;
+        }
+        if (route.method == wanted) {
+            match.route = &route;
+            match.path_parameters = std::move(parameters);
+            return match;
+        }
+        match.allowed_methods.push_back(route.method);
+    }
+    return match;
+}
+
+std::string RouteTable::openapi_json(std::string_view version) const {
+    std::string out = R"({"openapi":"3.1.0","info":{"title":"MoleSignal","version":)";
+    append_json_string(out, version);
+    out +=
+        R"(},"security":[{"bearer":[]},{"basic":[]}],"components":{"securitySchemes":{)"
+        R"("bearer":{"type":"http","scheme":"bearer"},"basic":{"type":"http","scheme":"basic"}},)"
+        R"("schemas":{"Error":{"type":"object","required":["error","message"],"properties":{)"
+        R"("error":{"type":"string"},"message":{"type":"string"},"request_id":{"type":"string"}}}}},"paths":{)";
+    std::vector<std::string> paths;
+    for (const auto& route : routes_) {
+        if (std::ranges::find(paths, route.path) == paths.end()) {
+            paths.push_back(route.path);
+        }
+    }
+    for (std::size_t i = 0; i < paths.size(); ++i) {
+        out += i == 0 ? "" : ",";
+        append_json_string(out, paths[i]);
+        out += ":{";
+        bool first = true;
+        for (const auto& route : routes_) {
+            if (route.path != paths[i]) {
+                continue;
+            }
+            auto method = route.method;
+            std::ranges::transform(
+                method, method.begin(), [](unsigned char c) { return std::tolower(c); });
+            out += first ? "" : ",";
+            first = false;
+            append_json_string(out, method);
+            out += ":";
+            append_operation(out, route);
+        }
+        out += "}";
+    }
+    out += "}}";
+    return out;
+}
+
+int http_status(ErrorCode code) {
+    switch (code) {
+        case ErrorCode::kInvalidArgument:
+            return 400;
+        case ErrorCode::kNotFound:
+            return 404;
+        case ErrorCode::kConflict:
+            return 409;
+        case ErrorCode::kUnauthenticated:
+            return 401;
+        case ErrorCode::kForbidden:
+            return 403;
+        case ErrorCode::kResourceExhausted:
+            return 429;
+        case ErrorCode::kUnavailable:
+            return 503;
+        case ErrorCode::kTimeout:
+            return 504;
+        case ErrorCode::kCancelled:
+            return 499;
+        case ErrorCode::kCorruption:
+        case ErrorCode::kInternal:
+            return 500;
+    }
+    return 500;
+}
+
+std::string_view error_name(ErrorCode code) {
+    switch (code) {
+        case ErrorCode::kInvalidArgument:
+            return "invalid_argument";
+        case ErrorCode::kNotFound:
+            return "not_found";
+        case ErrorCode::kConflict:
+            return "conflict";
+        case ErrorCode::kUnauthenticated:
+            return "unauthorized";
+        case ErrorCode::kForbidden:
+            return "forbidden";
+        case ErrorCode::kResourceExhausted:
+            return "resource_exhausted";
+        case ErrorCode::kUnavailable:
+            return "unavailable";
+        case ErrorCode::kTimeout:
+            return "timeout";
+        case ErrorCode::kCancelled:
+            return "cancelled";
+        case ErrorCode::kCorruption:
+            return "corruption";
+        case ErrorCode::kInternal:
+            return "internal";
+    }
+    return "internal";
+}
+
+HttpResponse error_response(const Error& error, std::string_view request_id) {
+    auto response = HttpResponse::error(
+        http_status(error.code()), error_name(error.code()), error.message(), request_id);
+    if (error.code() == ErrorCode::kResourceExhausted || error.code() == ErrorCode::kUnavailable) {
+        response.set_header("Retry-After", "1");
+    }
+    if (error.code() == ErrorCode::kUnauthenticated) {
+        response.set_header("WWW-Authenticate", "Bearer, Basic realm=\"molesignal\"");
+    }
+    return response;
+}
+
+}  // namespace molesignal

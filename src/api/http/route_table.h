@@ -1,0 +1,81 @@
+#pragma once
+
+#include <functional>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "auth/authenticator.h"
+#include "auth/permission.h"
+#include "common/request_context.h"
+#include "net/http.h"
+
+namespace molesignal {
+
+/// A request on its way to a handler: verified credential, path parameters.
+struct ApiCall {
+    const RequestContext& context;
+    HttpRequest& request;
+    const Principal& principal;
+    /// Values of the `{name}` segments of the route's path.
+    std::map<std::string, std::string, std::less<>> path_parameters;
+
+    const std::string& path_parameter(std::string_view name) const;
+};
+
+/// A handler's answer; an Error becomes the JSON error envelope with the status of its code.
+using ApiHandler = std::function<Result<HttpResponse>(ApiCall& call)>;
+
+/// What the OpenAPI document says of a parameter.
+struct RouteParameter {
+    std::string name;
+    std::string in;  ///< "path", "query" or "header".
+    std::string description;
+    bool required = false;
+};
+
+/// One route: everything that is known about it is here, and `/api/v1/openapi.json` is made from
+/// it.
+struct Route {
+    std::string method;
+    std::string path;  ///< Segments; `{name}` matches one segment.
+    Permission permission = Permission::kAdmin;
+    std::string summary;
+    ApiHandler handler;
+    std::vector<RouteParameter> parameters;
+    std::string request_type;  ///< Media type of the body, empty if none.
+    std::string response_type = "application/json";
+};
+
+/// All routes of the HTTP API. Built at start, then immutable and shared.
+class RouteTable {
+public:
+    /// Adds a route. Method and path pattern must be new.
+    void add(Route route);
+
+    struct Match {
+        const Route* route = nullptr;  ///< Null: no such path, or not with this method.
+        std::map<std::string, std::string, std::less<>> path_parameters;
+        std::vector<std::string> allowed_methods;  ///< Of the path, if the method does not fit.
+    };
+    /// HEAD matches GET.
+    Match find(std::string_view method, std::string_view path) const;
+
+    const std::vector<Route>& routes() const { return routes_; }
+
+    /// The OpenAPI 3.1 document of the routes.
+    std::string openapi_json(std::string_view version) const;
+
+private:
+    std::vector<Route> routes_;
+};
+
+/// HTTP status of an error code.
+int http_status(ErrorCode code);
+/// The `error` text of the envelope: "invalid_argument", "not_found", …
+std::string_view error_name(ErrorCode code);
+/// The JSON error envelope; retryable ones carry Retry-After.
+HttpResponse error_response(const Error& error, std::string_view request_id);
+
+}  // namespace molesignal

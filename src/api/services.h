@@ -1,0 +1,37 @@
+#pragma once
+
+#include <atomic>
+#include <string>
+
+#include "api/health.h"
+#include "auth/authenticator.h"
+#include "common/clock.h"
+#include "common/metrics.h"
+#include "common/random.h"
+#include "config/config.h"
+#include "ingest/ingester.h"
+#include "metadata/catalogue.h"
+#include "query/query_registry.h"
+#include "query/sql/sql_engine.h"
+
+namespace molesignal {
+
+/// What the protocols need of the process. All references outlive the API. The pointers are set
+/// once, before `started` becomes true; until then only probes, metrics and version answer.
+struct ApiServices {
+    const Config& config;
+    Clock& clock;
+    Random& random;
+    MetricRegistry& metrics;
+    Health& health;
+    std::string version;
+
+    std::atomic<bool> started{false};
+    Catalogue* catalogue = nullptr;
+    Authenticator* authenticator = nullptr;
+    Ingester* ingester = nullptr;
+    SqlEngine* sql = nullptr;
+    QueryRegistry* queries = nullptr;
+};
+
+}  // namespace molesignal

@@ -1,0 +1,85 @@
+#include "query/sql/engine_instance.h"
+
+#include <algorithm>
+#include <array>
+#include <thread>
+
+#include <duckdb.hpp>
+#include <fmt/format.h>
+
+namespace molesignal {
+
+EngineInstance::EngineInstance() = default;
+EngineInstance::~EngineInstance() = default;
+
+Result<std::unique_ptr<EngineInstance>> EngineInstance::make(const SqlEngineOptions& options,
+                                                             std::int64_t memory_bytes,
+                                                             ObjectStore& objects) try {
+    std::unique_ptr<EngineInstance> instance(new EngineInstance());
+    instance->state_ = std::make_shared<InstanceState>(objects);
+    duckdb::DBConfig config;
+    config.options.autoload_known_extensions = false;
+    config.options.autoinstall_known_extensions = false;
+    config.options.allow_community_extensions = false;
+    config.options.maximum_memory = static_cast<duckdb::idx_t>(memory_bytes);
+    const auto threads = options.threads > 0
+                             ? options.threads
+                             : std::max<std::size_t>(1, std::thread::hardware_concurrency());
+    config.options.maximum_threads = threads;
+    config.options.temporary_directory = options.spill_directory;
+    instance->database_ = std::make_unique<duckdb::DuckDB>(nullptr, &config);
+    instance->connection_ = std::make_unique<duckdb::Connection>(*instance->database_);
+    register_object_files(*instance->database_, instance->state_);
+    register_hot_scan(*instance->database_, *instance->connection_, instance->state_);
+    register_match(*instance->database_, *instance->connection_);
+    // Locked last; nothing after it can be changed, and no local file can be reached.
+    const std::array<std::string, 7> settings = {
+        "SET TimeZone = 'UTC'",
+        "SET preserve_insertion_order = false",
+        fmt::format("SET max_temp_directory_size = '{}B'", options.spill_bytes),
+        "SET allow_persistent_secrets = false",
+        "SET allowed_directories = ['ms://']",
+        "SET enable_external_access = false",
+        "SET lock_configuration = true",
+    };
+    for (const auto& statement : settings) {
+        const auto done = instance->connection_->Query(statement);
+        if (done->HasError()) {
+            return Error(
+                ErrorCode::kInternal,
+                fmt::format("prepare the SQL engine: {}: {}", statement, done->GetError()));
+        }
+    }
+    return instance;
+} catch (const std::exception& exception) {
+    return Error(
+        ErrorCode::kInternal,
+        fmt::format("start the SQL engine: {}", duckdb::ErrorData(exception).RawMessage()));
+}
+
+void EngineInstance::begin(const RequestContext& context, std::shared_ptr<ScanCounters> counters) {
+    const MutexLock lock(state_->mutex);
+    state_->context = context;
+    state_->counters = std::move(counters);
+}
+
+std::uint64_t EngineInstance::add_source(std::shared_ptr<const ScanSource> source) {
+    const MutexLock lock(state_->mutex);
+    for (const auto& part : source->parts) {
+        for (const auto& object : part.objects) {
+            state_->object_bytes[object.key] = static_cast<std::uint64_t>(object.bytes);
+        }
+    }
+    state_->sources[next_handle_] = std::move(source);
+    return next_handle_++;
+}
+
+void EngineInstance::end() {
+    const MutexLock lock(state_->mutex);
+    state_->sources.clear();
+    state_->object_bytes.clear();
+    state_->context = RequestContext();
+    state_->counters = nullptr;
+}
+
+}  // namespace molesignal

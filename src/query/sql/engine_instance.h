@@ -1,0 +1,69 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "common/mutex.h"
+#include "common/request_context.h"
+#include "objectstore/object_store.h"
+#include "query/sql/scan_source.h"
+#include "query/sql/sql_engine.h"
+
+namespace duckdb {
+class Connection;
+class DuckDB;
+}  // namespace duckdb
+
+namespace molesignal {
+
+/// What the scans of one instance read; shared with DuckDB's function and file system objects.
+struct InstanceState {
+    explicit InstanceState(ObjectStore& store) : objects(store) {}
+
+    ObjectStore& objects;
+    Mutex mutex;
+    /// By the handle that the rewritten statement names.
+    std::map<std::uint64_t, std::shared_ptr<const ScanSource>> sources MS_GUARDED_BY(mutex);
+    /// Sizes of the objects that the query may read; no other object is opened.
+    std::map<std::string, std::uint64_t> object_bytes MS_GUARDED_BY(mutex);
+    RequestContext context MS_GUARDED_BY(mutex);
+    std::shared_ptr<ScanCounters> counters MS_GUARDED_BY(mutex);
+};
+
+/// One DuckDB, locked down, for one query at a time and one organisation for life.
+class EngineInstance {
+public:
+    /// kInternal: DuckDB could not be started.
+    static Result<std::unique_ptr<EngineInstance>> make(const SqlEngineOptions& options,
+                                                        std::int64_t memory_bytes,
+                                                        ObjectStore& objects);
+    ~EngineInstance();
+
+    duckdb::Connection& connection() { return *connection_; }
+    InstanceState& state() { return *state_; }
+    /// Makes the instance ready for `context`'s query.
+    void begin(const RequestContext& context, std::shared_ptr<ScanCounters> counters);
+    /// Adds a stream; returns its handle.
+    std::uint64_t add_source(std::shared_ptr<const ScanSource> source);
+    /// Forgets the query's sources.
+    void end();
+
+private:
+    EngineInstance();
+    std::shared_ptr<InstanceState> state_;
+    std::unique_ptr<duckdb::DuckDB> database_;
+    std::unique_ptr<duckdb::Connection> connection_;
+    std::uint64_t next_handle_ = 1;
+};
+
+/// Registers `ms_hot` and `ms_match`, and the file system of `ms://` objects.
+void register_hot_scan(duckdb::DuckDB& database,
+                       duckdb::Connection& connection,
+                       const std::shared_ptr<InstanceState>& state);
+void register_match(duckdb::DuckDB& database, duckdb::Connection& connection);
+void register_object_files(duckdb::DuckDB& database, const std::shared_ptr<InstanceState>& state);
+
+}  // namespace molesignal

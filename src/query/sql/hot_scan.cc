@@ -1,0 +1,313 @@
+// ms_hot(handle): the hot rows of a stream as a DuckDB table function, without copying text.
+#include <algorithm>
+#include <bit>
+
+#include <duckdb.hpp>
+#include <duckdb/execution/expression_executor.hpp>
+#include <duckdb/function/table_function.hpp>
+#include <duckdb/main/extension/extension_loader.hpp>
+#include <duckdb/planner/expression/bound_reference_expression.hpp>
+#include <duckdb/planner/filter/expression_filter.hpp>
+#include <duckdb/planner/table_filter.hpp>
+
+#include "query/sql/engine_instance.h"
+
+namespace molesignal {
+namespace {
+
+using duckdb::idx_t;
+
+duckdb::LogicalType duckdb_type_of(FieldType type) {
+    switch (type) {
+        case FieldType::kBool:
+            return duckdb::LogicalType::BOOLEAN;
+        case FieldType::kInt64:
+            return duckdb::LogicalType::BIGINT;
+        case FieldType::kUint64:
+            return duckdb::LogicalType::UBIGINT;
+        case FieldType::kFloat64:
+            return duckdb::LogicalType::DOUBLE;
+        case FieldType::kTimestamp:
+            return duckdb::LogicalType::TIMESTAMP_TZ;
+        case FieldType::kBytes:
+            return duckdb::LogicalType::BLOB;
+        case FieldType::kString:
+        case FieldType::kJson:
+            return duckdb::LogicalType::VARCHAR;
+    }
+    return duckdb::LogicalType::VARCHAR;
+}
+
+std::int64_t floor_us(std::int64_t nanos) {
+    return nanos / 1000 - (nanos % 1000 < 0 ? 1 : 0);
+}
+
+struct HotInfo final : duckdb::TableFunctionInfo {
+    std::shared_ptr<InstanceState> state;
+};
+
+struct HotBind final : duckdb::TableFunctionData {
+    std::shared_ptr<const ScanSource> source;
+    std::shared_ptr<ScanCounters> counters;
+    duckdb::vector<duckdb::LogicalType> types;
+};
+
+struct HotGlobal final : duckdb::GlobalTableFunctionState {
+    std::atomic<std::size_t> next_chunk{0};
+    std::size_t chunks = 0;
+    duckdb::vector<duckdb::column_t> columns;
+    duckdb::vector<idx_t> projection;
+    duckdb::unique_ptr<duckdb::TableFilterSet> filters;
+    idx_t MaxThreads() const override { return std::max<std::size_t>(1, chunks); }
+};
+
+struct HotLocal final : duckdb::LocalTableFunctionState {
+    const HotChunk* chunk = nullptr;
+    std::uint32_t row = 0;
+    std::vector<const HotColumnView*> views;  ///< Of the chunk, by scanned column; null: all null.
+    duckdb::DataChunk scanned;
+    duckdb::vector<duckdb::unique_ptr<duckdb::Expression>> filters;
+};
+
+duckdb::unique_ptr<duckdb::FunctionData> bind_hot(duckdb::ClientContext&,
+                                                  duckdb::TableFunctionBindInput& input,
+                                                  duckdb::vector<duckdb::LogicalType>& types,
+                                                  duckdb::vector<duckdb::string>& names) {
+    auto& state = *input.info->Cast<HotInfo>().state;
+    auto bind = duckdb::make_uniq<HotBind>();
+    const MutexLock lock(state.mutex);
+    const auto found = state.sources.find(input.inputs[0].GetValue<std::uint64_t>());
+    if (found == state.sources.end()) {
+        throw duckdb::BinderException("no such scan");
+    }
+    bind->source = found->second;
+    bind->counters = state.counters;
+    types = {duckdb::LogicalType::TIMESTAMP_TZ,
+             duckdb::LogicalType::SMALLINT,
+             duckdb::LogicalType::BIGINT,
+             duckdb::LogicalType::BIGINT,
+             duckdb::LogicalType::VARCHAR};
+    names = {std::string(kTimestampField),
+             std::string(kTimestampNanosField),
+             std::string(kShardField),
+             std::string(kPositionField),
+             std::string(kExtraField)};
+    for (std::size_t i = 0; i < bind->source->schema.variants.size(); ++i) {
+        types.push_back(duckdb_type_of(bind->source->schema.variants[i].type));
+        names.push_back("v" + std::to_string(i));
+    }
+    bind->types = types;
+    return bind;
+}
+
+duckdb::unique_ptr<duckdb::GlobalTableFunctionState> init_global(
+    duckdb::ClientContext&, duckdb::TableFunctionInitInput& input) {
+    const auto& bind = input.bind_data->Cast<HotBind>();
+    auto global = duckdb::make_uniq<HotGlobal>();
+    global->chunks = bind.source->hot.chunks.size();
+    global->columns = input.column_ids;
+    global->projection = input.projection_ids;
+    if (input.filters) {
+        global->filters = input.filters->Copy();
+    }
+    return global;
+}
+
+duckdb::unique_ptr<duckdb::LocalTableFunctionState> init_local(
+    duckdb::ExecutionContext& context,
+    duckdb::TableFunctionInitInput& input,
+    duckdb::GlobalTableFunctionState* state) {
+    const auto& bind = input.bind_data->Cast<HotBind>();
+    auto& global = state->Cast<HotGlobal>();
+    auto local = duckdb::make_uniq<HotLocal>();
+    duckdb::vector<duckdb::LogicalType> types;
+    for (const auto column : global.columns) {
+        types.push_back(column < bind.types.size() ? bind.types[column]
+                                                   : duckdb::LogicalType::BIGINT);
+    }
+    local->scanned.Initialize(duckdb::Allocator::Get(context.client), types);
+    if (global.filters) {
+        for (auto& [index, filter] : global.filters->filters) {
+            const duckdb::BoundReferenceExpression column(types[index], index);
+            local->filters.push_back(filter->ToExpression(column));
+        }
+    }
+    return local;
+}
+
+/// The view of a scanned column in `chunk`: kOwnColumns - 1 is `_extra`, later ones are variants.
+const HotColumnView* view_of(const HotChunk& chunk,
+                             const ScanSource& source,
+                             duckdb::column_t column) {
+    if (column + 1 == ScanSource::kOwnColumns) {
+        return chunk.find(kExtraField, FieldType::kJson);
+    }
+    const auto variant = column - ScanSource::kOwnColumns;
+    if (column < ScanSource::kOwnColumns || variant >= source.schema.variants.size()) {
+        return nullptr;
+    }
+    const auto& field = source.schema.variants[variant];
+    return chunk.find(field.name, field.type);
+}
+
+void fill_own(duckdb::Vector& vector,
+              duckdb::column_t column,
+              const HotChunk& chunk,
+              std::uint32_t row,
+              std::uint32_t count) {
+    for (std::uint32_t i = 0; i < count; ++i) {
+        const auto time = chunk.timestamps[row + i];
+        switch (column) {
+            case 0:
+                duckdb::FlatVector::GetData<std::int64_t>(vector)[i] = floor_us(time);
+                break;
+            case 1:
+                duckdb::FlatVector::GetData<std::int16_t>(vector)[i] =
+                    static_cast<std::int16_t>(time - floor_us(time) * 1000);
+                break;
+            case 2:
+                duckdb::FlatVector::GetData<std::int64_t>(vector)[i] =
+                    static_cast<std::int64_t>(chunk.shard.value);
+                break;
+            default:
+                duckdb::FlatVector::GetData<std::int64_t>(vector)[i] =
+                    static_cast<std::int64_t>(chunk.first_position.value + row + i);
+        }
+    }
+}
+
+void fill_field(duckdb::Vector& vector,
+                const HotColumnView* view,
+                std::uint32_t row,
+                std::uint32_t count) {
+    auto& validity = duckdb::FlatVector::Validity(vector);
+    for (std::uint32_t i = 0; i < count; ++i) {
+        if (view == nullptr || view->is_null(row + i)) {
+            validity.SetInvalid(i);
+            continue;
+        }
+        switch (view->type) {
+            case FieldType::kBool:
+                duckdb::FlatVector::GetData<bool>(vector)[i] = view->fixed[row + i] != 0;
+                break;
+            case FieldType::kInt64:
+            case FieldType::kUint64:
+            case FieldType::kFloat64:
+                duckdb::FlatVector::GetData<std::uint64_t>(vector)[i] = view->fixed[row + i];
+                break;
+            case FieldType::kTimestamp:
+                duckdb::FlatVector::GetData<std::int64_t>(vector)[i] =
+                    floor_us(static_cast<std::int64_t>(view->fixed[row + i]));
+                break;
+            case FieldType::kString:
+            case FieldType::kBytes:
+            case FieldType::kJson: {
+                // The text stays where it is; the snapshot outlives the query.
+                const auto text = view->text(row + i);
+                duckdb::FlatVector::GetData<duckdb::string_t>(vector)[i] =
+                    duckdb::string_t(text.data(), static_cast<std::uint32_t>(text.size()));
+                break;
+            }
+        }
+    }
+}
+
+/// Takes the next chunk that may hold rows of the query's time range.
+bool next_chunk(const HotBind& bind, HotGlobal& global, HotLocal& local) {
+    const auto& source = *bind.source;
+    while (true) {
+        const auto index = global.next_chunk++;
+        if (index >= source.hot.chunks.size()) {
+            return false;
+        }
+        const auto& chunk = source.hot.chunks[index];
+        if (source.start_us != INT64_MIN && floor_us(chunk.time_max_ns) < source.start_us) {
+            continue;
+        }
+        if (source.end_us != INT64_MAX && floor_us(chunk.time_min_ns) >= source.end_us) {
+            continue;
+        }
+        local.chunk = &chunk;
+        local.row = chunk.begin;
+        local.views.clear();
+        for (const auto column : global.columns) {
+            local.views.push_back(view_of(chunk, source, column));
+        }
+        bind.counters->rows += chunk.rows - chunk.begin;
+        bind.counters->hot_rows += chunk.rows - chunk.begin;
+        return true;
+    }
+}
+
+void scan_hot(duckdb::ClientContext& context,
+              duckdb::TableFunctionInput& input,
+              duckdb::DataChunk& output) {
+    const auto& bind = input.bind_data->Cast<HotBind>();
+    auto& global = input.global_state->Cast<HotGlobal>();
+    auto& local = input.local_state->Cast<HotLocal>();
+    while (true) {
+        if (local.chunk == nullptr || local.row == local.chunk->rows) {
+            if (!next_chunk(bind, global, local)) {
+                return;
+            }
+        }
+        const auto count =
+            std::min<std::uint32_t>(STANDARD_VECTOR_SIZE, local.chunk->rows - local.row);
+        local.scanned.Reset();
+        for (idx_t i = 0; i < global.columns.size(); ++i) {
+            const auto column = global.columns[i];
+            if (column + 1 < ScanSource::kOwnColumns) {
+                fill_own(local.scanned.data[i], column, *local.chunk, local.row, count);
+            } else if (column < bind.types.size()) {
+                fill_field(local.scanned.data[i], local.views[i], local.row, count);
+            }
+        }
+        local.scanned.SetCardinality(count);
+        local.row += count;
+        for (auto& filter : local.filters) {
+            duckdb::SelectionVector selected(STANDARD_VECTOR_SIZE);
+            duckdb::ExpressionExecutor executor(context, *filter);
+            const auto kept = executor.SelectExpression(local.scanned, selected);
+            if (kept < local.scanned.size()) {
+                local.scanned.Slice(selected, kept);
+            }
+        }
+        if (local.scanned.size() == 0) {
+            continue;
+        }
+        if (global.projection.empty()) {
+            output.Reference(local.scanned);
+        } else {
+            output.ReferenceColumns(local.scanned, global.projection);
+        }
+        return;
+    }
+}
+
+duckdb::unique_ptr<duckdb::NodeStatistics> hot_cardinality(duckdb::ClientContext&,
+                                                           const duckdb::FunctionData* data) {
+    const auto rows = data->Cast<HotBind>().source->hot.rows();
+    return duckdb::make_uniq<duckdb::NodeStatistics>(rows, rows);
+}
+
+}  // namespace
+
+void register_hot_scan(duckdb::DuckDB& database,
+                       duckdb::Connection& connection,
+                       const std::shared_ptr<InstanceState>& state) {
+    duckdb::TableFunction function(
+        "ms_hot", {duckdb::LogicalType::UBIGINT}, scan_hot, bind_hot, init_global, init_local);
+    function.projection_pushdown = true;
+    function.filter_pushdown = true;
+    function.filter_prune = true;
+    function.cardinality = hot_cardinality;
+    auto info = duckdb::make_shared_ptr<HotInfo>();
+    info->state = state;
+    function.function_info = info;
+    connection.context->RunFunctionInTransaction([&] {
+        duckdb::ExtensionLoader loader(*database.instance, "molesignal");
+        loader.RegisterFunction(function);
+    });
+}
+
+}  // namespace molesignal

@@ -1,0 +1,157 @@
+// `ms://<key>`: objects of the store as files that DuckDB reads, with counters and the query's
+// deadline.
+#include <algorithm>
+#include <cstring>
+
+#include <duckdb.hpp>
+#include <duckdb/common/file_system.hpp>
+#include <fmt/format.h>
+
+#include "query/sql/engine_instance.h"
+
+namespace molesignal {
+namespace {
+
+constexpr std::string_view kScheme = "ms://";
+/// The end of a file is read once: footers are asked for in two or three small reads.
+constexpr std::uint64_t kTailBytes = 64U << 10U;
+
+class ObjectFiles;
+
+class ObjectHandle final : public duckdb::FileHandle {
+public:
+    ObjectHandle(duckdb::FileSystem& files,
+                 const std::string& path,
+                 duckdb::FileOpenFlags flags,
+                 std::uint64_t size)
+        : FileHandle(files, path, flags), size_bytes(size), key(path.substr(kScheme.size())) {}
+    ~ObjectHandle() override = default;
+    void Close() override {}
+
+    const std::uint64_t size_bytes;
+    const std::string key;
+    std::uint64_t position = 0;
+    Mutex mutex;
+    ByteBuffer tail MS_GUARDED_BY(mutex);
+};
+
+class ObjectFiles final : public duckdb::FileSystem {
+public:
+    explicit ObjectFiles(std::shared_ptr<InstanceState> state) : state_(std::move(state)) {}
+
+    duckdb::unique_ptr<duckdb::FileHandle> OpenFile(
+        const duckdb::string& path,
+        duckdb::FileOpenFlags flags,
+        duckdb::optional_ptr<duckdb::FileOpener>) override {
+        if (flags.OpenForWriting()) {
+            throw duckdb::PermissionException("objects are read-only");
+        }
+        const MutexLock lock(state_->mutex);
+        const auto found = state_->object_bytes.find(path.substr(kScheme.size()));
+        if (found == state_->object_bytes.end()) {
+            throw duckdb::IOException("object '%s' is not part of this query", path);
+        }
+        return duckdb::make_uniq<ObjectHandle>(*this, path, flags, found->second);
+    }
+
+    void Read(duckdb::FileHandle& file,
+              void* buffer,
+              int64_t count,
+              duckdb::idx_t offset) override {
+        auto& handle = file.Cast<ObjectHandle>();
+        const auto bytes = static_cast<std::uint64_t>(count);
+        if (offset > handle.size_bytes || bytes > handle.size_bytes - offset) {
+            throw duckdb::IOException("read past the end of object '%s'", handle.key);
+        }
+        const auto tail_begin = handle.size_bytes - std::min(handle.size_bytes, kTailBytes);
+        if (offset >= tail_begin) {
+            const MutexLock lock(handle.mutex);
+            if (handle.tail.empty() && handle.size_bytes > 0) {
+                handle.tail = fetch(handle.key, tail_begin, handle.size_bytes - tail_begin);
+            }
+            std::memcpy(buffer, handle.tail.data() + (offset - tail_begin), bytes);
+            return;
+        }
+        const auto content = fetch(handle.key, offset, bytes);
+        std::memcpy(buffer, content.data(), bytes);
+    }
+
+    int64_t Read(duckdb::FileHandle& file, void* buffer, int64_t count) override {
+        auto& handle = file.Cast<ObjectHandle>();
+        const auto left = handle.size_bytes - std::min(handle.size_bytes, handle.position);
+        const auto bytes = std::min<std::uint64_t>(static_cast<std::uint64_t>(count), left);
+        Read(file, buffer, static_cast<int64_t>(bytes), handle.position);
+        handle.position += bytes;
+        return static_cast<int64_t>(bytes);
+    }
+
+    int64_t GetFileSize(duckdb::FileHandle& file) override {
+        return static_cast<int64_t>(file.Cast<ObjectHandle>().size_bytes);
+    }
+    // Objects never change: one time and one version for ever.
+    duckdb::timestamp_t GetLastModifiedTime(duckdb::FileHandle&) override {
+        return duckdb::timestamp_t(0);
+    }
+    duckdb::string GetVersionTag(duckdb::FileHandle& file) override {
+        return file.Cast<ObjectHandle>().key;
+    }
+    duckdb::FileType GetFileType(duckdb::FileHandle&) override {
+        return duckdb::FileType::FILE_TYPE_REGULAR;
+    }
+    bool FileExists(const duckdb::string& path, duckdb::optional_ptr<duckdb::FileOpener>) override {
+        const MutexLock lock(state_->mutex);
+        return path.size() > kScheme.size() &&
+               state_->object_bytes.contains(path.substr(kScheme.size()));
+    }
+    duckdb::vector<duckdb::OpenFileInfo> Glob(const duckdb::string& path,
+                                              duckdb::FileOpener*) override {
+        duckdb::vector<duckdb::OpenFileInfo> files;
+        files.emplace_back(path);
+        return files;
+    }
+    bool CanHandleFile(const duckdb::string& path) override { return path.rfind(kScheme, 0) == 0; }
+    void Seek(duckdb::FileHandle& file, duckdb::idx_t location) override {
+        file.Cast<ObjectHandle>().position = location;
+    }
+    void Reset(duckdb::FileHandle& file) override { file.Cast<ObjectHandle>().position = 0; }
+    duckdb::idx_t SeekPosition(duckdb::FileHandle& file) override {
+        return file.Cast<ObjectHandle>().position;
+    }
+    bool CanSeek() override { return true; }
+    bool OnDiskFile(duckdb::FileHandle&) override { return false; }
+    std::string GetName() const override { return "molesignal objects"; }
+    duckdb::string PathSeparator(const duckdb::string&) override { return "/"; }
+
+private:
+    ByteBuffer fetch(const std::string& key, std::uint64_t offset, std::uint64_t bytes) {
+        RequestContext context;
+        std::shared_ptr<ScanCounters> counters;
+        {
+            const MutexLock lock(state_->mutex);
+            context = state_->context;
+            counters = state_->counters;
+        }
+        auto content = state_->objects.get(context, key, offset, bytes);
+        if (!content) {
+            throw duckdb::IOException("read object: %s", content.error().message());
+        }
+        if (content->size() != bytes) {
+            throw duckdb::IOException("object '%s' is shorter than the catalogue says", key);
+        }
+        if (counters != nullptr) {
+            ++counters->gets;
+            counters->bytes += static_cast<std::int64_t>(bytes);
+        }
+        return std::move(*content);
+    }
+
+    std::shared_ptr<InstanceState> state_;
+};
+
+}  // namespace
+
+void register_object_files(duckdb::DuckDB& database, const std::shared_ptr<InstanceState>& state) {
+    database.instance->GetFileSystem().RegisterSubSystem(duckdb::make_uniq<ObjectFiles>(state));
+}
+
+}  // namespace molesignal

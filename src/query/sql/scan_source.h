@@ -1,0 +1,51 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "metadata/catalogue.h"
+#include "model/schema.h"
+#include "storage/hot_rows.h"
+
+namespace molesignal {
+
+/// Counters of one query, shared by its scans.
+struct ScanCounters {
+    std::atomic<std::int64_t> rows{0};
+    std::atomic<std::int64_t> bytes{0};
+    std::atomic<std::int64_t> gets{0};
+    std::atomic<std::int64_t> hot_rows{0};
+    std::atomic<std::int64_t> parts_total{0};
+    std::atomic<std::int64_t> parts_skipped{0};
+};
+
+/// One stream as one query sees it: a snapshot, ready to be scanned. Immutable while the query
+/// runs.
+struct ScanSource {
+    StreamInfo stream;
+    StreamSchema schema;          ///< With the hot rows' fields.
+    std::vector<PartInfo> parts;  ///< Those that may hold rows of the query.
+    HotSnapshot hot;
+    std::int64_t start_us = INT64_MIN;
+    std::int64_t end_us = INT64_MAX;
+    ScanCounters* counters = nullptr;
+
+    /// Columns of both scans, in order: the five of ours, then `v0`, `v1`, … for schema.variants.
+    static constexpr std::size_t kOwnColumns = 5;
+};
+
+/// SQL type of a field's column: "BIGINT", …
+std::string sql_type_of(FieldType type);
+
+/// The text of the subquery that stands for the stream: both scans, the stream's columns by their
+/// names. `hot_function(handle)` scans the hot rows.
+std::string stream_subquery(const ScanSource& source, std::uint64_t handle);
+
+/// Quotes an identifier or a string.
+std::string quote_identifier(std::string_view text);
+std::string quote_text(std::string_view text);
+
+}  // namespace molesignal

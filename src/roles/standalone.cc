@@ -1,0 +1,430 @@
+#include "roles/standalone.h"
+
+#include <array>
+#include <atomic>
+
+#include <fmt/format.h>
+
+#if __has_include("api/grpc/otlp_grpc_server.h")
+#include "api/grpc/otlp_grpc_server.h"
+#define MS_HAS_GRPC 1
+#endif
+#include "api/http/http_api.h"
+#include "api/services.h"
+#include "auth/authenticator.h"
+#include "common/failpoint.h"
+#include "common/log.h"
+#include "common/memory_budget.h"
+#include "common/metrics.h"
+#include "compaction/retention.h"
+#include "ingest/ingester.h"
+#include "metadata/open_catalogue.h"
+#include "net/http_server.h"
+#include "objectstore/local_object_store.h"
+#include "objectstore/s3_object_store.h"
+#include "query/query_registry.h"
+#include "query/sql/sql_engine.h"
+#include "roles/background.h"
+
+namespace molesignal {
+namespace {
+
+MS_DEFINE_FAILPOINT(start_directory_locked);
+MS_DEFINE_FAILPOINT(start_object_store_probed);
+MS_DEFINE_FAILPOINT(start_migrated);
+MS_DEFINE_FAILPOINT(start_ready);
+
+constexpr std::int64_t kMegabyte = 1 << 20;
+
+/// Writes, reads back and removes one object.
+Result<> probe_object_store(const RequestContext& context, ObjectStore& objects, Random& random) {
+    const auto key = fmt::format("_probe/{:016x}", random.next_u64());
+    const std::string body = "molesignal";
+    MS_TRY_VOID(objects.put(context, key, as_bytes(body)));
+    MS_TRY(const auto back, objects.get(context, key, 0, body.size()));
+    if (as_text(back) != body) {
+        return Error(ErrorCode::kCorruption, "the object store returned other bytes than were put");
+    }
+    return objects.remove(context, key);
+}
+
+IngesterOptions ingester_options(const Config& config) {
+    IngesterOptions options;
+    options.wal_directory = resolve_path(config, config.wal.dir);
+    options.wal.segment_bytes = static_cast<std::uint64_t>(config.wal.segment_size_mb * kMegabyte);
+    options.wal.total_bytes_max = static_cast<std::uint64_t>(config.wal.total_mb * kMegabyte);
+    options.wal.reserve_bytes = static_cast<std::uint64_t>(config.wal.reserve_mb * kMegabyte);
+    options.wal.flush_strategy = static_cast<WalFlushStrategy>(config.wal.flush_strategy);
+    if (config.wal.sync_level == SyncLevel::kNone) {
+        options.wal.flush_strategy = WalFlushStrategy::kNone;
+    }
+    options.memtable_bytes = static_cast<std::uint64_t>(config.ingester.buffer_max_mb * kMegabyte);
+    options.memory_bytes_max =
+        static_cast<std::uint64_t>(config.ingester.max_buffer_memory_mb * kMegabyte);
+    if (config.ingester.flush_interval_secs.has_value()) {
+        options.flush_interval = std::chrono::seconds(*config.ingester.flush_interval_secs);
+    }
+    options.shard_idle = std::chrono::seconds(config.ingester.shard_idle_secs);
+    options.persist_timeout = std::chrono::milliseconds(config.ingester.persist_timeout_ms);
+    options.streams_max = config.ingester.streams_max;
+    options.rows_per_group = static_cast<std::uint64_t>(config.ingester.row_group_rows);
+    options.zstd_level = static_cast<int>(config.ingester.zstd_level);
+    options.flush_threads = static_cast<std::size_t>(config.ingester.flush_parallelism);
+    return options;
+}
+
+HttpServerOptions http_options(const Config& config, std::shared_ptr<MemoryBudget> memory) {
+    HttpServerOptions options;
+    options.listen = {config.http.listen, config.otlp.http_listen};
+    options.io_threads = static_cast<std::size_t>(config.http.io_threads);
+    options.handler_threads_max = static_cast<std::size_t>(config.http.handler_threads_max);
+    options.handler_queue_requests_max =
+        static_cast<std::size_t>(config.http.handler_queue_requests_max);
+    options.connections_max = static_cast<std::size_t>(config.http.connections_max);
+    options.url_bytes_max = static_cast<std::size_t>(config.http.url_bytes_max);
+    options.header_bytes_max = static_cast<std::size_t>(config.http.header_bytes_max);
+    options.body_bytes_max = static_cast<std::size_t>(config.http.body_bytes_max);
+    options.inflight_body_bytes_max = config.http.inflight_body_bytes_max;
+    options.header_timeout_ms = config.http.header_timeout_ms;
+    options.body_idle_timeout_ms = config.http.body_idle_timeout_ms;
+    options.keepalive_timeout_ms = config.http.keepalive_timeout_ms;
+    options.write_timeout_ms = config.http.write_timeout_ms;
+    options.retry_after_seconds = config.http.retry_after_seconds;
+    options.compress_bytes_min = static_cast<std::size_t>(config.http.compress_bytes_min);
+    options.memory = std::move(memory);
+    return options;
+}
+
+class StandaloneServer final : public Standalone {
+public:
+    StandaloneServer(const Config& config,
+                     const std::string& version,
+                     FileSystem& fs,
+                     Clock& clock,
+                     Random& random)
+        : config_(config),
+          fs_(fs),
+          clock_(clock),
+          random_(random),
+          memory_(MemoryBudget::make_root(
+              "process", "memory.limit_mb", config.memory.limit_mb * kMegabyte)),
+          services_{.config = config_,
+                    .clock = clock,
+                    .random = random,
+                    .metrics = metrics_,
+                    .health = health_,
+                    .version = version},
+          background_(clock) {}
+
+    ~StandaloneServer() override {
+        if (!closed_) {
+            (void)drain();
+        }
+    }
+
+    Result<> run();
+    const ServerAddresses& addresses() const override { return addresses_; }
+    const std::string& first_token() const override { return first_token_; }
+    Result<> drain() override;
+
+private:
+    Result<> open_object_store(const RequestContext& context);
+    Result<> open_catalogue(const RequestContext& context);
+    Result<> open_engines(const RequestContext& context);
+    Result<> listen();
+    void start_background();
+    void update_gauges();
+
+    const Config config_;
+    FileSystem& fs_;
+    Clock& clock_;
+    Random& random_;
+    MetricRegistry metrics_;
+    Health health_;
+    std::shared_ptr<MemoryBudget> memory_;
+    ApiServices services_;
+    ServerAddresses addresses_;
+    std::string first_token_;
+    std::unique_ptr<DirectoryLock> lock_;
+    std::unique_ptr<S3Library> s3_;
+    std::unique_ptr<ObjectStore> objects_;
+    std::unique_ptr<Catalogue> catalogue_;
+    std::unique_ptr<Authenticator> authenticator_;
+    QueryRegistry queries_;
+    std::unique_ptr<Ingester> ingester_;
+    std::unique_ptr<SqlEngine> sql_;
+    std::unique_ptr<Retention> retention_;
+    std::unique_ptr<HttpApi> http_api_;
+    std::unique_ptr<HttpServer> http_;
+#if MS_HAS_GRPC
+    std::unique_ptr<OtlpGrpcServer> grpc_;
+#endif
+    Background background_;
+    bool closed_ = false;
+};
+
+Result<> StandaloneServer::open_object_store(const RequestContext& context) {
+    const auto& options = config_.store.object;
+    if (options.backend == ObjectBackend::kLocal) {
+        MS_TRY(objects_,
+               LocalObjectStore::open(context, fs_, resolve_path(config_, options.root), random_));
+    } else {
+        MS_TRY(s3_, S3Library::start());
+        MS_TRY(objects_,
+               S3ObjectStore::open(
+                   {.endpoint = options.endpoint,
+                    .region = options.region,
+                    .bucket = options.bucket,
+                    .prefix = options.prefix,
+                    .access_key = options.access_key,
+                    .secret_key = options.secret_key,
+                    .path_style = options.path_style,
+                    .op_timeout = std::chrono::seconds(options.op_timeout_secs),
+                    .max_concurrency = static_cast<std::size_t>(options.max_concurrency),
+                    .max_attempts = static_cast<int>(options.retry.max_attempts),
+                    .base_backoff = std::chrono::milliseconds(options.retry.base_backoff_ms),
+                    .max_backoff = std::chrono::milliseconds(options.retry.max_backoff_ms),
+                    .jitter_ratio = options.retry.jitter_ratio},
+                   fs_,
+                   clock_,
+                   random_));
+    }
+    if (auto probed = probe_object_store(context, *objects_, random_); !probed) {
+        return std::move(probed).error().wrap(
+            fmt::format("the object store ({}) does not work", objects_->describe()));
+    }
+    return {};
+}
+
+Result<> StandaloneServer::open_catalogue(const RequestContext& context) {
+    const auto& options = config_.store.meta;
+    if (options.backend == MetaBackend::kSqlite) {
+        MS_TRY(catalogue_,
+               open_sqlite_catalogue(resolve_path(config_, options.path), clock_, random_));
+    } else {
+        MS_TRY(
+            catalogue_,
+            open_postgres_catalogue(
+                options.dsn, static_cast<std::size_t>(options.max_connections), clock_, random_));
+    }
+    if (auto migrated = catalogue_->migrate(context); !migrated) {
+        return std::move(migrated).error().wrap(
+            fmt::format("the catalogue ({})", catalogue_->describe()));
+    }
+    return {};
+}
+
+Result<> StandaloneServer::open_engines(const RequestContext& context) {
+    MS_TRY(authenticator_,
+           Authenticator::open(context, *catalogue_, clock_, random_, config_.auth.mode));
+    MS_TRY(auto first_token, authenticator_->ensure_bootstrap_token(context));
+    first_token_ = first_token.value_or("");
+    health_.set_phase(Health::Phase::kReplaying);
+    MS_TRY(ingester_,
+           Ingester::open(context,
+                          ingester_options(config_),
+                          fs_,
+                          *catalogue_,
+                          *objects_,
+                          clock_,
+                          random_,
+                          metrics_,
+                          memory_,
+                          [this, next = std::uint64_t{1'000'000}](std::uint64_t rows) mutable {
+                              health_.set_replayed_rows(rows);
+                              if (rows >= next) {
+                                  log_info("replaying the write-ahead log", {{"rows", rows}});
+                                  next = rows + 1'000'000;
+                              }
+                          }));
+    const auto& replay = ingester_->wal().replay_stats();
+    if (replay.segments > 0) {
+        log_info("replayed the write-ahead log",
+                 {{"segments", replay.segments},
+                  {"rows", replay.rows},
+                  {"torn_bytes", replay.torn_bytes},
+                  {"damaged_records", replay.damaged_records}});
+    }
+    if (replay.damaged_records > 0) {
+        health_.set_problem(
+            "wal_damage",
+            Health::Severity::kWarning,
+            fmt::format(
+                "{} durable records of the log were damaged and are lost; the segments are in "
+                "{}/quarantine",
+                replay.damaged_records,
+                resolve_path(config_, config_.wal.dir)));
+    }
+    SqlEngineOptions sql;
+    sql.threads = static_cast<std::size_t>(config_.query.threads);
+    sql.memory_bytes = config_.query.memory_mb * kMegabyte;
+    sql.spill_bytes = config_.query.spill_mb * kMegabyte;
+    sql.spill_directory = resolve_path(config_, "spill");
+    sql.rows_max = config_.query.rows_max;
+    sql.bytes_max = config_.query.bytes_max;
+    sql.concurrency_max = static_cast<std::size_t>(config_.query.concurrency);
+    sql.timeout = std::chrono::seconds(config_.query.timeout_secs);
+    MS_TRY_VOID(fs_.create_directories(sql.spill_directory));
+    MS_TRY(sql_,
+           SqlEngine::make(sql, *catalogue_, *ingester_, *objects_, queries_, clock_, metrics_));
+    retention_ = std::make_unique<Retention>(
+        RetentionOptions{
+            .retention_days = static_cast<std::int32_t>(config_.compactor.retention_days),
+            .grace = std::max(std::chrono::seconds(900),
+                              2 * std::chrono::seconds(config_.query.timeout_secs))},
+        *catalogue_,
+        *objects_,
+        clock_,
+        metrics_);
+    return {};
+}
+
+Result<> StandaloneServer::listen() {
+    http_api_ = std::make_unique<HttpApi>(services_);
+    MS_TRY(http_,
+           HttpServer::start(
+               http_options(config_, memory_),
+               [this](const RequestContext& context, HttpRequest&& request) {
+                   return http_api_->handle(context, std::move(request));
+               },
+               {.on_answer = [this](const HttpAccessRecord& access) { http_api_->record(access); }},
+               clock_,
+               random_));
+    addresses_.http = http_->addresses().at(0);
+    addresses_.otlp_http = http_->addresses().at(1);
+    return {};
+}
+
+Result<> StandaloneServer::run() {
+    MS_TRY_VOID(fs_.create_directories(config_.node.data_dir));
+    MS_TRY(lock_, fs_.lock_directory(config_.node.data_dir));
+    MS_PASS_FAILPOINT(start_directory_locked);
+    MS_TRY_VOID(listen());
+    auto context = RequestContext::background(clock_, "start");
+    auto probe_context = context;
+    probe_context.deadline = clock_.steady_now() + std::chrono::seconds(60);
+    MS_TRY_VOID(open_object_store(probe_context));
+    MS_PASS_FAILPOINT(start_object_store_probed);
+    MS_TRY_VOID(open_catalogue(probe_context));
+    MS_PASS_FAILPOINT(start_migrated);
+    MS_TRY_VOID(open_engines(context));
+    services_.catalogue = catalogue_.get();
+    services_.authenticator = authenticator_.get();
+    services_.ingester = ingester_.get();
+    services_.sql = sql_.get();
+    services_.queries = &queries_;
+    services_.started.store(true, std::memory_order_release);
+#if MS_HAS_GRPC
+    MS_TRY(grpc_,
+           OtlpGrpcServer::start({.otlp_listen = config_.otlp.grpc_listen,
+                                  .grpc_listen = config_.grpc.listen,
+                                  .message_bytes_max = config_.http.body_bytes_max},
+                                 services_));
+    addresses_.otlp_grpc = grpc_->otlp_address();
+    addresses_.grpc = grpc_->grpc_address();
+#endif
+    start_background();
+    health_.set_phase(Health::Phase::kReady);
+    MS_PASS_FAILPOINT(start_ready);
+    return {};
+}
+
+void StandaloneServer::start_background() {
+    background_.repeat(std::chrono::seconds(1), [this] { update_gauges(); });
+    background_.repeat(
+        std::chrono::seconds(config_.store.object.health_probe_interval_secs), [this] {
+            auto context = RequestContext::background(clock_, "probe");
+            context.deadline = clock_.steady_now() + std::chrono::seconds(10);
+            health_.report_probe("object_store", probe_object_store(context, *objects_, random_));
+            health_.report_probe("catalogue", catalogue_->ping(context));
+        });
+    background_.repeat(std::chrono::seconds(config_.compactor.interval_secs), [this] {
+        auto context = RequestContext::background(clock_, "retention");
+        context.deadline = clock_.steady_now() + std::chrono::seconds(600);
+        if (const auto done = retention_->run_once(context); !done) {
+            log_warn("retention did not finish its round", {{"error", done.error().message()}});
+        }
+    });
+}
+
+void StandaloneServer::update_gauges() {
+    const auto wal = ingester_->wal().stats();
+    metrics_.gauge("wal_segments", "Segments of the log").set(static_cast<double>(wal.segments));
+    metrics_.gauge("wal_bytes", "Size of the log on disk").set(static_cast<double>(wal.bytes));
+    metrics_.gauge("wal_live_bytes", "Bytes of the log whose rows are not in parts yet")
+        .set(static_cast<double>(wal.live_bytes));
+    const auto rows = ingester_->stats();
+    metrics_.gauge("ingester_buffer_reserved_bytes", "Memory of all memtables")
+        .set(static_cast<double>(rows.memtable_bytes));
+    metrics_.gauge("ingester_buffer_rows", "Rows in memtables").set(static_cast<double>(rows.rows));
+    metrics_.gauge("ingester_shards", "Shards in memory").set(static_cast<double>(rows.shards));
+    metrics_.gauge("molesignal_memory_budget_used_bytes", "Memory counted by the process's budget")
+        .set(static_cast<double>(memory_->used_bytes()));
+    health_.set_problem(
+        "wal",
+        Health::Severity::kDegraded,
+        wal.read_only ? "the write-ahead log is read-only after a failed write" : "");
+    constexpr std::uint64_t kFailuresToReport = 3;
+    health_.set_problem("flush",
+                        Health::Severity::kWarning,
+                        rows.flush_failures_in_a_row >= kFailuresToReport
+                            ? fmt::format("{} flushes failed in a row: {}",
+                                          rows.flush_failures_in_a_row,
+                                          rows.last_flush_error)
+                            : "");
+}
+
+Result<> StandaloneServer::drain() {
+    closed_ = true;
+    health_.set_phase(Health::Phase::kDraining);
+    const auto deadline =
+        clock_.steady_now() + std::chrono::seconds(config_.node.drain_timeout_secs);
+#if MS_HAS_GRPC
+    if (grpc_ != nullptr) {
+        grpc_->drain(deadline);
+    }
+#endif
+    if (http_ != nullptr) {
+        if (auto drained = http_->drain(deadline); !drained) {
+            log_warn("requests were cut at the end of the drain time-out",
+                     {{"error", drained.error().message()}});
+        }
+        http_->stop();
+    }
+    background_.stop();
+    Result<> result;
+    if (ingester_ != nullptr) {
+        result = ingester_->close(RequestContext::background(clock_, "drain"));
+    }
+    sql_.reset();
+    return result;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Standalone>> Standalone::start(const Config& config,
+                                                      const std::string& version,
+                                                      FileSystem& fs,
+                                                      Clock& clock,
+                                                      Random& random) {
+    auto server = std::make_unique<StandaloneServer>(config, version, fs, clock, random);
+    MS_TRY_VOID(server->run());
+    return std::unique_ptr<Standalone>(std::move(server));
+}
+
+Result<> write_ready_file(FileSystem& fs,
+                          const std::string& path,
+                          const ServerAddresses& addresses,
+                          int pid) {
+    const auto text = fmt::format(
+        R"({{"http": "{}", "grpc": "{}", "otlp_grpc": "{}", "otlp_http": "{}", "pid": {}}})"
+        "\n",
+        addresses.http,
+        addresses.grpc,
+        addresses.otlp_grpc,
+        addresses.otlp_http,
+        pid);
+    return write_file_atomically(fs, path, as_bytes(text));
+}
+
+}  // namespace molesignal
