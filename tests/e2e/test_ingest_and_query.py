@@ -175,7 +175,7 @@ def test_errors_say_what_to_do(server):
 
 
 def test_body_limit_names_itself(start):
-    server = start("--set", "http.body_bytes_max=100000")
+    server = start("--set", "http.body_bytes_max=100000", "--set", "ingester.row_bytes_max=50000")
     status, _, answer = server.request("POST", "/api/v1/ingest/logs/app", gzip.compress(b'{"a":"' + b"x" * 10**7),
                                        {"Content-Encoding": "gzip"})
     assert status == 413 and "http.body_bytes_max" in json.loads(answer)["message"], answer

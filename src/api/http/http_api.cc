@@ -68,7 +68,13 @@ HttpResponse HttpApi::handle(const RequestContext& context, HttpRequest&& reques
     }
     const auto& route = *match.route;
     const auto fail = [&](const Error& error) {
-        auto response = error_response(error, request.request_id);
+        const bool internal = error.code() == ErrorCode::kInternal;
+        // What went wrong inside is for the log; the caller gets the id to look it up.
+        auto response = error_response(
+            internal ? Error(ErrorCode::kInternal,
+                             "an internal error; the server's log has it under this request id")
+                     : error,
+            request.request_id);
         response.route = route.path;
         if (error.code() == ErrorCode::kInternal || error.code() == ErrorCode::kCorruption) {
             log_error("a request failed",

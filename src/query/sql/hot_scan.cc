@@ -191,9 +191,15 @@ void fill_field(duckdb::Vector& vector,
                 duckdb::FlatVector::GetData<bool>(vector)[i] = view->fixed[row + i] != 0;
                 break;
             case FieldType::kInt64:
+                duckdb::FlatVector::GetData<std::int64_t>(vector)[i] =
+                    static_cast<std::int64_t>(view->fixed[row + i]);
+                break;
             case FieldType::kUint64:
-            case FieldType::kFloat64:
                 duckdb::FlatVector::GetData<std::uint64_t>(vector)[i] = view->fixed[row + i];
+                break;
+            case FieldType::kFloat64:
+                duckdb::FlatVector::GetData<double>(vector)[i] =
+                    std::bit_cast<double>(view->fixed[row + i]);
                 break;
             case FieldType::kTimestamp:
                 duckdb::FlatVector::GetData<std::int64_t>(vector)[i] =

@@ -49,7 +49,7 @@ Error to_error(const duckdb::ErrorData& error, const RequestContext& context) {
             return {ErrorCode::kForbidden, message};
         case duckdb::ExceptionType::INTERNAL:
         case duckdb::ExceptionType::FATAL:
-            return {ErrorCode::kInternal, message};
+            return {ErrorCode::kInternal, message.substr(0, message.find("\n\nStack Trace"))};
         default:
             return {ErrorCode::kInvalidArgument, message};
     }
@@ -243,6 +243,8 @@ private:
     Result<> encode_end(SqlFormat format, std::string& out);
     Error fail(Error error) {
         failed_ = true;
+        // An instance that met an internal error answers nothing more.
+        lease_.reusable = lease_.reusable && error.code() != ErrorCode::kInternal;
         return error;
     }
 
