@@ -4,6 +4,7 @@
 #include "io/posix_fs.h"
 #include "objectstore/local_object_store.h"
 #include "objectstore/memory_object_store.h"
+#include "objectstore/s3_fixture.h"
 #include "tests/support/object_store_conformance.h"
 
 namespace molesignal {
@@ -60,9 +61,31 @@ ObjectStoreUnderTest make_local_memory() {
     return make_local(parts, parts->memory, "/");
 }
 
+/// Each test has its own prefix, so that nothing needs to be emptied.
+ObjectStoreUnderTest make_s3() {
+    auto options = s3_test_options();
+    if (options.endpoint.empty()) {
+        return {.keeps_alive = nullptr,
+                .store = nullptr,
+                .files = nullptr,
+                .directory = {},
+                .skip_reason = "no S3 server: run with tests/support/s3_server.py"};
+    }
+    ensure_s3_library();
+    auto parts = std::make_shared<Parts>();
+    options.prefix = "test/" + std::to_string(parts->random.next_u64());
+    return {
+        .keeps_alive = parts,
+        .store = S3ObjectStore::open(options, parts->memory, parts->clock, parts->random).value(),
+        .files = &parts->memory,
+        .directory = "/",
+        .skip_reason = {}};
+}
+
 INSTANTIATE_TEST_SUITE_P(Memory, ObjectStoreConformance, testing::Values(&make_memory));
 INSTANTIATE_TEST_SUITE_P(LocalPosix, ObjectStoreConformance, testing::Values(&make_local_posix));
 INSTANTIATE_TEST_SUITE_P(LocalMemory, ObjectStoreConformance, testing::Values(&make_local_memory));
+INSTANTIATE_TEST_SUITE_P(S3, ObjectStoreConformance, testing::Values(&make_s3));
 
 }  // namespace
 }  // namespace molesignal

@@ -1,9 +1,11 @@
 #include "objectstore/retrying_object_store.h"
 
+#include <atomic>
 #include <thread>
 
 #include <gtest/gtest.h>
 
+#include "common/log.h"
 #include "objectstore/memory_object_store.h"
 #include "tests/support/faulty_object_store.h"
 #include "tests/support/manual_clock.h"
@@ -49,6 +51,10 @@ private:
 
 class RetryingObjectStoreTest : public testing::Test {
 protected:
+    static void SetUpTestSuite() {
+        static const SystemClock log_clock;
+        configure_log(LogLevel::kError, LogFormat::kText, log_clock);
+    }
     std::unique_ptr<RetryingObjectStore> make(const RetryOptions& options) {
         return std::make_unique<RetryingObjectStore>(
             std::make_unique<Borrowed>(faulty_), options, clock_, random_);

@@ -1,39 +1,16 @@
 #include "objectstore/s3_object_store.h"
 
-#include <atomic>
-
+#include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "common/random.h"
-#include "tests/support/object_store_conformance.h"
+#include "io/memory_fs.h"
+#include "objectstore/s3_fixture.h"
 
 namespace molesignal {
 namespace {
-
-/// Started when the first test needs it, ended before main returns.
-class LibraryEnvironment final : public testing::Environment {
-public:
-    static LibraryEnvironment*& instance() {
-        static LibraryEnvironment* environment = nullptr;
-        return environment;
-    }
-    void ensure() {
-        if (library_ == nullptr) {
-            library_ = S3Library::start().value();
-        }
-    }
-    void TearDown() override { library_.reset(); }
-
-private:
-    std::unique_ptr<S3Library> library_;
-};
-
-const auto* const kRegistered = [] {
-    LibraryEnvironment::instance() = new LibraryEnvironment();
-    return testing::AddGlobalTestEnvironment(LibraryEnvironment::instance());
-}();
 
 struct Parts {
     MemoryFs memory;
@@ -41,39 +18,9 @@ struct Parts {
     SystemClock clock;
 };
 
-S3Options server_options() {
-    return {.endpoint = test_variable("MS_TEST_S3_ENDPOINT"),
-            .bucket = test_variable("MS_TEST_S3_BUCKET"),
-            .access_key = test_variable("MS_TEST_S3_ACCESS_KEY"),
-            .secret_key = test_variable("MS_TEST_S3_SECRET_KEY")};
-}
-
-/// Each test has its own prefix, so that nothing needs to be emptied.
-ObjectStoreUnderTest make_s3() {
-    auto options = server_options();
-    if (options.endpoint.empty()) {
-        return {.keeps_alive = nullptr,
-                .store = nullptr,
-                .files = nullptr,
-                .directory = {},
-                .skip_reason = "no S3 server: run with tests/support/s3_server.py"};
-    }
-    LibraryEnvironment::instance()->ensure();
-    auto parts = std::make_shared<Parts>();
-    options.prefix = "test/" + std::to_string(parts->random.next_u64());
-    return {
-        .keeps_alive = parts,
-        .store = S3ObjectStore::open(options, parts->memory, parts->clock, parts->random).value(),
-        .files = &parts->memory,
-        .directory = "/",
-        .skip_reason = {}};
-}
-
-INSTANTIATE_TEST_SUITE_P(S3, ObjectStoreConformance, testing::Values(&make_s3));
-
 class S3ObjectStoreTest : public testing::Test {
 protected:
-    void SetUp() override { LibraryEnvironment::instance()->ensure(); }
+    void SetUp() override { ensure_s3_library(); }
     Result<std::unique_ptr<ObjectStore>> open(const S3Options& options) {
         return S3ObjectStore::open(options, parts_.memory, parts_.clock, parts_.random);
     }
@@ -174,7 +121,7 @@ TEST_F(S3ObjectStoreTest, CallerLeavesASilentServerAtItsDeadline) {
 }
 
 TEST_F(S3ObjectStoreTest, WrongSecretIsForbidden) {
-    auto options = server_options();
+    auto options = s3_test_options();
     if (options.endpoint.empty()) {
         GTEST_SKIP() << "no S3 server: run with tests/support/s3_server.py";
     }
@@ -183,16 +130,6 @@ TEST_F(S3ObjectStoreTest, WrongSecretIsForbidden) {
     const auto put = store->put(context_, "k", as_bytes("v"));
     ASSERT_FALSE(put);
     EXPECT_EQ(put.error().code(), ErrorCode::kForbidden) << put.error().message();
-}
-
-TEST_F(S3ObjectStoreTest, MissingBucketIsAnError) {
-    auto options = server_options();
-    if (options.endpoint.empty()) {
-        GTEST_SKIP() << "no S3 server: run with tests/support/s3_server.py";
-    }
-    options.bucket = "no-such-bucket";
-    options.max_attempts = 1;
-    EXPECT_FALSE(open(options).value()->put(context_, "k", as_bytes("v")));
 }
 
 }  // namespace

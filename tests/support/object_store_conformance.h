@@ -24,7 +24,7 @@ struct ObjectStoreUnderTest {
     std::string skip_reason;
 };
 
-/// What every ObjectStore promises. Instantiate with a function that makes an empty store:
+/// What every ObjectStore promises. Included by one source file of a test program, which says:
 /// INSTANTIATE_TEST_SUITE_P(Memory, ObjectStoreConformance, testing::Values(make_memory));
 class ObjectStoreConformance : public testing::TestWithParam<ObjectStoreUnderTest (*)()> {
 protected:

@@ -112,8 +112,8 @@ class S3Server:
             self.process = subprocess.Popen(
                 [self.program, "server", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
                  f"-master.port={master}", f"-volume.port={volume}", "-volume.max=20", "-volume.preStopSeconds=0",
-                 "-master.volumeSizeLimitMB=64", "-filer", f"-filer.port={filer}", "-s3", f"-s3.port={s3}",
-                 f"-s3.config={identities}", "-s3.port.iceberg=0", "-idleTimeout=30"],
+                 "-master.volumeSizeLimitMB=64", "-master.telemetry=false", "-filer", f"-filer.port={filer}", "-s3", f"-s3.port={s3}",
+                 f"-s3.config={identities}", "-s3.port.iceberg=0", "-s3.port.lance=0", "-idleTimeout=30"],
                 stdout=log, stderr=subprocess.STDOUT, cwd=self.folder, start_new_session=True)
         deadline = time.monotonic() + START_SECONDS_MAX
         while True:
