@@ -18,7 +18,8 @@ struct MemoryFs::Locks {
 
 class MemoryFs::MemoryFile final : public File {
 public:
-    explicit MemoryFile(std::shared_ptr<Content> content) : content_(std::move(content)) {}
+    MemoryFile(std::shared_ptr<Content> content, OpenMode mode)
+        : content_(std::move(content)), mode_(mode) {}
 
     Result<std::size_t> read_at(std::uint64_t offset, MutableBytes out) override {
         auto& content = *content_;
@@ -32,6 +33,10 @@ public:
         return count;
     }
     Result<> write_at(std::uint64_t offset, Bytes data) override {
+        MS_TRY_VOID(check_writable());
+        if (data.empty()) {
+            return {};
+        }
         auto& content = *content_;
         const MutexLock lock(content.mutex);
         auto& bytes = content.bytes;
@@ -42,6 +47,7 @@ public:
         return {};
     }
     Result<> allocate(std::uint64_t size) override {
+        MS_TRY_VOID(check_writable());
         const MutexLock lock(content_->mutex);
         if (content_->bytes.size() < size) {
             content_->bytes.resize(size);
@@ -50,6 +56,7 @@ public:
     }
     Result<> sync() override { return {}; }
     Result<> truncate(std::uint64_t size) override {
+        MS_TRY_VOID(check_writable());
         const MutexLock lock(content_->mutex);
         content_->bytes.resize(size);
         return {};
@@ -61,7 +68,15 @@ public:
     Result<> close() override { return {}; }
 
 private:
+    Result<> check_writable() const {
+        if (mode_ == OpenMode::kRead) {
+            return Error(ErrorCode::kUnavailable, "the file is open for reading only");
+        }
+        return {};
+    }
+
     std::shared_ptr<Content> content_;
+    OpenMode mode_;
 };
 
 MemoryFs::MemoryFs() : directories_{"/", "."}, locks_(std::make_shared<Locks>()) {}
@@ -79,12 +94,12 @@ Result<std::unique_ptr<File>> MemoryFs::open(const std::string& path, OpenMode m
         }
         auto content = std::make_shared<Content>();
         files_.emplace(path, content);
-        return std::unique_ptr<File>(std::make_unique<MemoryFile>(std::move(content)));
+        return std::unique_ptr<File>(std::make_unique<MemoryFile>(std::move(content), mode));
     }
     if (found == files_.end()) {
         return Error(ErrorCode::kNotFound, fmt::format("open {}: no such file", path));
     }
-    return std::unique_ptr<File>(std::make_unique<MemoryFile>(found->second));
+    return std::unique_ptr<File>(std::make_unique<MemoryFile>(found->second, mode));
 }
 
 Result<> MemoryFs::rename(const std::string& from, const std::string& to) {
@@ -137,12 +152,14 @@ Result<std::vector<DirectoryEntry>> MemoryFs::list(const std::string& path) {
 
 Result<> MemoryFs::create_directories(const std::string& path) {
     const MutexLock lock(mutex_);
-    for (auto at = path; at != "/" && at != "."; at = parent_path(at)) {
+    std::vector<std::string> missing;
+    for (auto at = path; !directories_.contains(at); at = parent_path(at)) {
         if (files_.contains(at)) {
             return Error(ErrorCode::kConflict, fmt::format("{} exists and is not a directory", at));
         }
-        directories_.insert(at);
+        missing.push_back(at);
     }
+    directories_.insert(missing.begin(), missing.end());
     return {};
 }
 
@@ -198,10 +215,16 @@ Result<std::unique_ptr<DirectoryLock>> MemoryFs::lock_directory(const std::strin
         std::shared_ptr<Locks> locks_;
         std::string path_;
     };
+    const MutexLock files_lock(mutex_);
+    if (!directories_.contains(path)) {
+        return Error(ErrorCode::kNotFound, fmt::format("lock {}: no such directory", path));
+    }
     const MutexLock lock(locks_->mutex);
     if (!locks_->held.insert(path).second) {
         return Error(ErrorCode::kConflict, fmt::format("{} is in use by another process", path));
     }
+    // PosixFs leaves this file, so whoever lists the directory sees it here too.
+    files_.try_emplace(join_path(path, "LOCK"), std::make_shared<Content>());
     return std::unique_ptr<DirectoryLock>(std::make_unique<Held>(locks_, path));
 }
 

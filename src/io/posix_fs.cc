@@ -102,6 +102,9 @@ public:
     }
 
     Result<> allocate(std::uint64_t size) override {
+        if (size == 0) {
+            return {};  // fallocate calls this an error.
+        }
         const auto done = retry_interrupted(
             [&] { return ::fallocate(descriptor_, 0, 0, static_cast<off_t>(size)); });
         if (done == 0) {
