@@ -1,0 +1,246 @@
+#!/usr/bin/env python3
+"""Loads generated logs into a real server over HTTP and measures the server: CPU, disk, memory, queries.
+
+    bench/run.py [--rows N] [--writers W] [--batch-bytes B] [--json FILE] [--binary FILE] [--no-latency]
+
+CPU is the server process's own user and system time, from its start to the flushed end; wall time is not reported.
+The latency stage compares the acknowledgement of small requests with a bare loop of write and fdatasync by as many
+threads that share syncs, in the same run.
+"""
+import argparse
+import http.client
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import threading
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests/support"))
+from server_process import ServerProcess, scratch_directory  # noqa: E402
+
+QUERIES = [
+    ("count", "SELECT count(*) FROM logs.bench"),
+    ("count by level", "SELECT level, count(*) FROM logs.bench GROUP BY level"),
+    ("errors per 5 min", "SELECT histogram(_timestamp, '5m') AS t, count(*) FROM logs.bench WHERE level = 'error' GROUP BY t ORDER BY t"),
+    ("p99 by service", "SELECT service, quantile_cont(duration_us, 0.99) FROM logs.bench GROUP BY service"),
+    ("top 10 hosts", "SELECT host, count(*) AS n FROM logs.bench GROUP BY host ORDER BY n DESC LIMIT 10"),
+    ("needle by trace id", "SELECT * FROM logs.bench WHERE trace_id = '{trace_id}'"),
+    ("newest 100 errors", "SELECT * FROM logs.bench WHERE level = 'error' ORDER BY _timestamp DESC LIMIT 100"),
+    ("match two words", "SELECT count(*) FROM logs.bench WHERE match(message, 'circuit breaker')"),
+    ("LIKE", "SELECT count(*) FROM logs.bench WHERE message LIKE '%half open%'"),
+]
+
+
+def cpu_seconds(pid):
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def rss_megabytes(pid, name="VmRSS"):
+    for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(name):
+            return int(line.split()[1]) / 1024
+    return 0.0
+
+
+def directory_bytes(path):
+    return sum(file.stat().st_size for file in pathlib.Path(path).rglob("*") if file.is_file())
+
+
+def batches_of(path, batch_bytes):
+    with open(path, "rb") as file:
+        while chunk := file.read(batch_bytes):
+            yield chunk + file.readline()
+
+
+def load(server, path, writers, batch_bytes):
+    """Sends the file over `writers` connections; returns rows accepted."""
+    source, lock, accepted, failures = batches_of(path, batch_bytes), threading.Lock(), [0], []
+
+    def run():
+        host, port = server.addresses["http"].rsplit(":", 1)
+        connection = http.client.HTTPConnection(host, int(port), timeout=120)
+        while True:
+            with lock:
+                body = next(source, None)
+            if body is None:
+                return
+            for _ in range(100):
+                connection.request("POST", "/api/v1/ingest/logs/bench", body, {"Content-Type": "application/x-ndjson"})
+                answer = connection.getresponse()
+                content = answer.read()
+                if answer.status not in (429, 503):
+                    break
+                time.sleep(0.1)
+            if answer.status != 200:
+                failures.append(content)
+                return
+            with lock:
+                accepted[0] += json.loads(content)["accepted"]
+
+    threads = [threading.Thread(target=run) for _ in range(writers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise SystemExit(f"load failed: {failures[0]!r}")
+    return accepted[0]
+
+
+def percentile(values, share):
+    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
+
+
+def acknowledgement_seconds(server, writers, requests):
+    row = json.dumps({"level": "info", "service": "latency", "message": "x" * 120}).encode()
+    times, lock = [], threading.Lock()
+
+    def run():
+        host, port = server.addresses["http"].rsplit(":", 1)
+        connection = http.client.HTTPConnection(host, int(port), timeout=60)
+        own = []
+        for _ in range(requests):
+            begin = time.perf_counter()
+            connection.request("POST", "/api/v1/ingest/logs/latency", row)
+            connection.getresponse().read()
+            own.append(time.perf_counter() - begin)
+        with lock:
+            times.extend(own)
+
+    threads = [threading.Thread(target=run) for _ in range(writers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return times
+
+
+def bare_commit_seconds(directory, writers, requests):
+    """The baseline: threads that append 256 bytes and wait for a shared fdatasync."""
+    descriptor = os.open(os.path.join(directory, "bare"), os.O_RDWR | os.O_CREAT)
+    os.posix_fallocate(descriptor, 0, 64 << 20)
+    os.fsync(descriptor)
+    condition = threading.Condition()
+    state = {"written": 0, "durable": 0, "syncing": False}
+    times = []
+
+    def commit():
+        with condition:
+            os.pwrite(descriptor, b"r" * 256, state["written"] * 256)
+            state["written"] += 1
+            mine = state["written"]
+            while state["durable"] < mine:
+                if state["syncing"]:
+                    condition.wait()
+                    continue
+                state["syncing"] = True
+                target = state["written"]
+                condition.release()
+                os.fdatasync(descriptor)
+                condition.acquire()
+                state["syncing"], state["durable"] = False, target
+                condition.notify_all()
+
+    def run():
+        own = []
+        for _ in range(requests):
+            begin = time.perf_counter()
+            commit()
+            own.append(time.perf_counter() - begin)
+        times.extend(own)
+
+    threads = [threading.Thread(target=run) for _ in range(writers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    os.close(descriptor)
+    return times
+
+
+def measure_queries(server, pid, trace_id):
+    results = []
+    for name, statement in QUERIES:
+        costs, answer = [], None
+        for _ in range(7):
+            before = cpu_seconds(pid)
+            for _ in range(3):
+                answer = server.query(statement.replace("{trace_id}", trace_id))
+            costs.append((cpu_seconds(pid) - before) * 1000 / 3)
+        results.append({"query": name, "cpu_ms": round(statistics.median(costs), 1), "rows": len(answer["rows"]),
+                        "gets": answer["stats"]["object_gets"], "parts_skipped": answer["stats"]["parts_skipped"]})
+    return results
+
+
+def run(options, scratch):
+    data = pathlib.Path(scratch) / "logs.ndjson"
+    start_us = int((time.time() - 3600 * 2) * 1e6)
+    with open(data, "wb") as out:
+        subprocess.run([options.loggen, "--rows", str(options.rows), "--seed", str(options.seed), "--start-us", str(start_us)],
+                       stdout=out, check=True)
+    raw = data.stat().st_size
+    trace_id = json.loads(data.open().readline())["trace_id"]
+    server = ServerProcess(pathlib.Path(scratch) / "data", binary=options.binary)
+    server.wait_ready()
+    pid = server.process.pid
+    report = {"rows": options.rows, "raw_mb": round(raw / 1e6, 1), "writers": options.writers, "seed": options.seed,
+              "idle_rss_mb": round(rss_megabytes(pid), 1)}
+    before = cpu_seconds(pid)
+    accepted = load(server, data, options.writers, options.batch_bytes)
+    durable = cpu_seconds(pid)
+    assert accepted == options.rows, (accepted, options.rows)
+    server.ingest("bench", [{"level": "info", "service": "end", "message": "flush"}], "?commit=force")
+    flushed = cpu_seconds(pid)
+    report["durable_cpu_s"] = round(durable - before, 2)
+    report["total_cpu_s"] = round(flushed - before, 2)
+    report["raw_mb_per_cpu_s"] = round(raw / 1e6 / (flushed - before), 1)
+    objects = directory_bytes(pathlib.Path(scratch) / "data/objects")
+    report["disk_by_raw"] = round(objects / raw, 3)
+    report["peak_rss_mb"] = round(rss_megabytes(pid, "VmHWM"), 1)
+    counted = server.query("SELECT count(*) FROM logs.bench")["rows"][0][0]
+    assert counted == options.rows + 1, counted
+    report["queries"] = measure_queries(server, pid, trace_id)
+    if not options.no_latency:
+        ours = acknowledgement_seconds(server, 16, 100)
+        bare = bare_commit_seconds(scratch, 16, 100)
+        report["ack_p99_ms"] = round(percentile(ours, 0.99) * 1000, 2)
+        report["bare_p99_ms"] = round(percentile(bare, 0.99) * 1000, 2)
+        report["ack_by_bare_p99"] = round(percentile(ours, 0.99) / percentile(bare, 0.99), 2)
+    server.terminate()
+    return report
+
+
+def show(report):
+    for key, value in report.items():
+        if key != "queries":
+            print(f"{key:20} {value}")
+    print(f"{'query':22}{'cpu ms':>9}{'rows':>9}{'gets':>7}{'skipped':>9}")
+    for entry in report["queries"]:
+        print(f"{entry['query']:22}{entry['cpu_ms']:>9}{entry['rows']:>9}{entry['gets']:>7}{entry['parts_skipped']:>9}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--writers", type=int, default=4)
+    parser.add_argument("--batch-bytes", type=int, default=1 << 20)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--json", help="write the report there")
+    parser.add_argument("--binary", default=str(ROOT / "build/release/molesignal"))
+    parser.add_argument("--loggen", default=str(ROOT / "build/release/loggen"))
+    parser.add_argument("--no-latency", action="store_true")
+    options = parser.parse_args()
+    with scratch_directory("bench") as scratch:
+        report = run(options, scratch)
+    show(report)
+    if options.json:
+        pathlib.Path(options.json).write_text(json.dumps(report, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
