@@ -206,10 +206,10 @@ TEST(CrashFs, ReplacementWithoutSyncIsCaught) {
 
 TEST(TraceFs, WritesDownChangesInOrder) {
     CrashFs base;
-    ASSERT_TRUE(base.create_directories("/root/d"));
-    TraceFs fs(base, "/root/d");
-    ASSERT_TRUE(write_file_atomically(fs, "/root/d/f", as_bytes("12345")));
-    EXPECT_FALSE(fs.remove("/root/d/missing"));
+    ASSERT_TRUE(base.create_directories("/base/d"));
+    TraceFs fs(base, "/base/d");
+    ASSERT_TRUE(write_file_atomically(fs, "/base/d/f", as_bytes("12345")));
+    EXPECT_FALSE(fs.remove("/base/d/missing"));
     EXPECT_EQ(fs.take_trace(),
               "create f.tmp\nwrite f.tmp offset=0 bytes=5\nsync f.tmp\nclose f.tmp\n"
               "rename f.tmp f\nsync-directory .\nremove missing failed\n");

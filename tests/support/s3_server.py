@@ -9,6 +9,7 @@ and MS_TEST_S3_SECRET_KEY set, stops the server and removes the folder. The exit
 command's; 77 if there is no `weed` in .deps/venv/bin or on the PATH. Also a context manager for
 other tests. Standard library only.
 """
+import ctypes
 import datetime
 import hashlib
 import hmac
@@ -81,6 +82,12 @@ def signed_request(endpoint, method, path, region="us-east-1"):
         return answer.status
 
 
+def end_with_parent():
+    """Makes the kernel kill the server when this script is killed."""
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+
+
 class S3Server:
     """A server with one bucket in its own temporary folder. `environment` is what a test needs."""
 
@@ -114,7 +121,8 @@ class S3Server:
                  f"-master.port={master}", f"-volume.port={volume}", "-volume.max=20", "-volume.preStopSeconds=0",
                  "-master.volumeSizeLimitMB=64", "-master.telemetry=false", "-filer", f"-filer.port={filer}", "-s3", f"-s3.port={s3}",
                  f"-s3.config={identities}", "-s3.port.iceberg=0", "-s3.port.lance=0", "-idleTimeout=30"],
-                stdout=log, stderr=subprocess.STDOUT, cwd=self.folder, start_new_session=True)
+                stdout=log, stderr=subprocess.STDOUT, cwd=self.folder, start_new_session=True,
+                preexec_fn=end_with_parent)
         deadline = time.monotonic() + START_SECONDS_MAX
         while True:
             try:
