@@ -174,7 +174,7 @@ std::uint64_t EncodedBatch::size_bytes() const {
 EncodedBatch encode_batch(const RowBatch& batch) {
     EncodedBatch out;
     ByteBuffer* small = nullptr;
-    const auto open = [&] {
+    const auto begin_small = [&] {
         if (small == nullptr) {
             out.owned_.push_back(std::make_unique<ByteBuffer>());
             small = out.owned_.back().get();
@@ -195,9 +195,9 @@ EncodedBatch encode_batch(const RowBatch& batch) {
         }
         seal();
         out.pieces_.push_back(bytes);
-        open();
+        begin_small();
     };
-    open();
+    begin_small();
     append_le(*small, kMagic);
     append_le(*small, batch.rows());
     append_le(*small, static_cast<std::uint32_t>(batch.columns.size()));

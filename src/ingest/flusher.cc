@@ -41,6 +41,37 @@ std::string object_key(const StreamInfo& stream, std::int64_t time_ns, const std
                        ulid);
 }
 
+/// The catalogue's row of a part that was written and stored under `key`.
+PartInfo describe_part(const Shard& shard,
+                       const Memtable& frozen,
+                       const std::string& key,
+                       WrittenPart written,
+                       std::uint64_t flush_rows) {
+    PartInfo part;
+    part.id = key.substr(key.rfind('/') + 1, 26);
+    part.stream = shard.stream().id;
+    part.objects.push_back({.kind = "parquet",
+                            .key = key,
+                            .bytes = static_cast<std::int64_t>(written.file.size()),
+                            .xxh3 = XXH3_64bits(written.file.data(), written.file.size())});
+    part.rows = static_cast<std::int64_t>(written.rows);
+    part.raw_bytes = static_cast<std::int64_t>(frozen.raw_bytes() * written.rows / flush_rows);
+    part.time_min_us = floor_us(written.time_min_ns);
+    part.time_max_us = floor_us(written.time_max_ns + 999);
+    part.shard = shard.id();
+    part.position_begin = written.position_begin;
+    part.position_end = written.position_end;
+    part.fields = std::move(written.fields);
+    for (auto& zone : written.zone_maps) {
+        part.zone_maps.push_back({.field = zone.field,
+                                  .min = std::move(zone.min),
+                                  .max = std::move(zone.max),
+                                  .null_count = static_cast<std::int64_t>(zone.null_count)});
+    }
+    part.sort_order = std::move(written.sort_order);
+    return part;
+}
+
 }  // namespace
 
 Flusher::Flusher(const FlusherOptions& options,
@@ -193,29 +224,7 @@ Result<> Flusher::store_parts(const RequestContext& context, Shard& shard, const
                                      written.file.size()));
         }
         MS_PASS_FAILPOINT(flush_part_stored);
-        PartInfo part;
-        part.id = key.substr(key.rfind('/') + 1, 26);
-        part.stream = shard.stream().id;
-        part.objects.push_back({.kind = "parquet",
-                                .key = key,
-                                .bytes = static_cast<std::int64_t>(written.file.size()),
-                                .xxh3 = XXH3_64bits(written.file.data(), written.file.size())});
-        part.rows = static_cast<std::int64_t>(written.rows);
-        part.raw_bytes = static_cast<std::int64_t>(frozen.raw_bytes() * written.rows / total_rows);
-        part.time_min_us = floor_us(written.time_min_ns);
-        part.time_max_us = floor_us(written.time_max_ns + 999);
-        part.shard = shard.id();
-        part.position_begin = written.position_begin;
-        part.position_end = written.position_end;
-        part.fields = written.fields;
-        for (auto& zone : written.zone_maps) {
-            part.zone_maps.push_back({.field = zone.field,
-                                      .min = std::move(zone.min),
-                                      .max = std::move(zone.max),
-                                      .null_count = static_cast<std::int64_t>(zone.null_count)});
-        }
-        part.sort_order = written.sort_order;
-        commit.parts.push_back(std::move(part));
+        commit.parts.push_back(describe_part(shard, frozen, key, std::move(written), total_rows));
     }
     MS_PASS_FAILPOINT(flush_all_stored);
     attempt.commit = std::move(commit);

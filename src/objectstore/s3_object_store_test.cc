@@ -120,6 +120,21 @@ TEST_F(S3ObjectStoreTest, CallerLeavesASilentServerAtItsDeadline) {
     server.close();
 }
 
+TEST_F(S3ObjectStoreTest, SilentServerDoesNotKeepTheStoreOpen) {
+    const SilentServer server;
+    auto options = good_;
+    options.endpoint = server.endpoint();
+    options.op_timeout = std::chrono::seconds(1);
+    auto store = open(options).value();
+    const auto head = store->head(context_, "k");
+    ASSERT_FALSE(head);
+    EXPECT_EQ(head.error().code(), ErrorCode::kTimeout);
+    EXPECT_NE(head.error().message().find("store.object.op_timeout_secs"), std::string::npos)
+        << head.error().message();
+    // Waits for the abandoned request, which has a time-out of its own.
+    store.reset();
+}
+
 TEST_F(S3ObjectStoreTest, WrongSecretIsForbidden) {
     auto options = s3_test_options();
     if (options.endpoint.empty()) {

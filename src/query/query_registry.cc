@@ -10,7 +10,8 @@ Result<> QueryRegistry::add(RunningQuery query) {
     const MutexLock lock(mutex_);
     const auto id = query.id;
     if (!queries_.emplace(id, std::move(query)).second) {
-        return Error(ErrorCode::kConflict, fmt::format("a query with the id '{}' runs already", id));
+        return Error(ErrorCode::kConflict,
+                     fmt::format("a query with the id '{}' runs already", id));
     }
     return {};
 }

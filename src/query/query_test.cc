@@ -39,7 +39,8 @@ TEST(TextMatch, PrefixPhraseAndNot) {
 
 TEST(TextMatch, CaseBeyondAscii) {
     EXPECT_TRUE(matches("\u00dcber", "\u00fcBER allem"));
-    EXPECT_TRUE(matches("\u041f\u0440\u0438\u0432\u0435\u0442", "\u043f\u0440\u0418\u0412\u0435\u0442"));
+    EXPECT_TRUE(
+        matches("\u041f\u0440\u0438\u0432\u0435\u0442", "\u043f\u0440\u0418\u0412\u0435\u0442"));
     EXPECT_TRUE(matches("\u65e5\u672c", "\u65e5\u672c"));
     EXPECT_FALSE(matches("\u65e5", "\u65e5\u672c"));
 }

@@ -14,8 +14,8 @@ constexpr char kBoundary = '\x1e';
 constexpr std::array<bool, 256> make_token_bytes() {
     std::array<bool, 256> table{};
     for (unsigned byte = 0; byte < 256; ++byte) {
-        table[byte] = byte >= 0x80 || (byte >= '0' && byte <= '9') || (byte >= 'a' && byte <= 'z') ||
-                      (byte >= 'A' && byte <= 'Z') || byte == '_';
+        table[byte] = byte >= 0x80 || (byte >= '0' && byte <= '9') ||
+                      (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') || byte == '_';
     }
     return table;
 }
@@ -27,8 +27,8 @@ bool is_token_byte(char character) {
 
 /// The lower-case form of a two-byte character of UTF-8, or the same.
 unsigned fold_two_bytes(unsigned character) {
-    if ((character >= 0xc0 && character <= 0xde && character != 0xd7) || (character >= 0x391 && character <= 0x3a9) ||
-        (character >= 0x410 && character <= 0x42f)) {
+    if ((character >= 0xc0 && character <= 0xde && character != 0xd7) ||
+        (character >= 0x391 && character <= 0x3a9) || (character >= 0x410 && character <= 0x42f)) {
         return character + 0x20;
     }
     if (character >= 0x400 && character <= 0x40f) {
@@ -118,7 +118,8 @@ Result<TextMatch> TextMatch::parse(std::string_view query) {
         if (query[at] == '"') {
             const auto end = query.find('"', at + 1);
             if (end == std::string_view::npos) {
-                return Error(ErrorCode::kInvalidArgument, fmt::format("match: the quote at byte {} is not closed", at));
+                return Error(ErrorCode::kInvalidArgument,
+                             fmt::format("match: the quote at byte {} is not closed", at));
             }
             text = query.substr(at + 1, end - at - 1);
             at = end + 1;
@@ -138,7 +139,8 @@ Result<TextMatch> TextMatch::parse(std::string_view query) {
             continue;
         }
         if (match.terms_.size() == kTermsMax) {
-            return Error(ErrorCode::kInvalidArgument, fmt::format("match: more than {} terms", kTermsMax));
+            return Error(ErrorCode::kInvalidArgument,
+                         fmt::format("match: more than {} terms", kTermsMax));
         }
         match.terms_.push_back(std::move(term));
     }
@@ -165,8 +167,9 @@ bool TextMatch::contains(std::string_view folded, const Term& term) {
         auto at = begin;
         bool good = take_token(folded, at, first, term.prefix && only);
         for (std::size_t i = 1; good && i < term.tokens.size(); ++i) {
-            good = next_token(folded, at) &&
-                   take_token(folded, at, term.tokens[i], term.prefix && i + 1 == term.tokens.size());
+            good =
+                next_token(folded, at) &&
+                take_token(folded, at, term.tokens[i], term.prefix && i + 1 == term.tokens.size());
         }
         if (good) {
             return true;

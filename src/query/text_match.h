@@ -10,9 +10,10 @@ namespace molesignal {
 
 /// A compiled `match` query: words, "phrases", prefix*, and -not before any of them; all must hold.
 ///
-/// A token is a run of letters, digits and '_'; every byte from 0x80 on counts as a letter. Letters are
-/// compared without case (ASCII, Latin-1, Greek and Cyrillic). A phrase is tokens that follow each other. The byte 0x1e
-/// separates texts that were joined: no phrase reaches across it. Immutable; thread-safe.
+/// A token is a run of letters, digits and '_'; every byte from 0x80 on counts as a letter. Letters
+/// are compared without case (ASCII, Latin-1, Greek and Cyrillic). A phrase is tokens that follow
+/// each other. The byte 0x1e separates texts that were joined: no phrase reaches across it.
+/// Immutable; thread-safe.
 class TextMatch {
 public:
     /// kInvalidArgument: nothing to look for, an open quote, or more than 64 terms.

@@ -65,7 +65,7 @@ Result<WalSegmentHeader> decode_segment_header(Bytes in) {
     }
     if (const auto version = load_le<std::uint32_t>(in, 8); version != kWalFormatVersion) {
         return Error(
-            ErrorCode::kCorruption,
+            ErrorCode::kConflict,
             fmt::format("segment format {}, this program reads {}", version, kWalFormatVersion));
     }
     return WalSegmentHeader{.log_id = load_le<std::uint64_t>(in, 16),

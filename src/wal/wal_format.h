@@ -64,7 +64,8 @@ struct WalCheckpointQueue {
 };
 
 void encode_segment_header(const WalSegmentHeader& header, MutableBytes out);
-/// kCorruption: magic, version or checksum; kNotFound: all zero (a segment that was never written).
+/// kCorruption: magic or checksum; kNotFound: all zero (a segment that was never written);
+/// kConflict: whole, but of a format that this program does not read.
 Result<WalSegmentHeader> decode_segment_header(Bytes in);
 
 void encode_record_header(const WalRecordHeader& header, MutableBytes out);

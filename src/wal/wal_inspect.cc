@@ -22,6 +22,9 @@ Result<std::vector<std::string>> quarantined(FileSystem& fs, const std::string& 
     }
     MS_TRY(const auto entries, fs.list(path));
     for (const auto& entry : entries) {
+        if (std::uint64_t number = 0; !parse_segment_file_name(entry.name, number)) {
+            continue;  // Set aside because it was torn, not damaged.
+        }
         findings.push_back(fmt::format("{}: a damaged segment was set aside by an earlier start",
                                        join_path(path, entry.name)));
     }
@@ -88,7 +91,7 @@ Result<WalInspection> inspect_wal(const RequestContext& context,
         }
         inspection.queues.push_back(summary);
     }
-    for (const auto* group : {&index.segments, &index.unused}) {
+    for (const auto* group : {&index.segments, &index.unused, &index.unreadable}) {
         for (const auto& scanned : *group) {
             auto summary = summarize(scanned);
             summary.live_bytes = live_by_segment[scanned.number];

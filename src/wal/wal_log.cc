@@ -2,6 +2,7 @@
 #include "wal/wal_log.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include <fmt/format.h>
 
@@ -15,6 +16,7 @@ namespace {
 MS_DEFINE_FAILPOINT(wal_before_append);
 MS_DEFINE_FAILPOINT(wal_before_write);
 MS_DEFINE_FAILPOINT(wal_after_write);
+MS_DEFINE_FAILPOINT(wal_before_sync);
 MS_DEFINE_FAILPOINT(wal_after_sync);
 MS_DEFINE_FAILPOINT(wal_before_rotate);
 MS_DEFINE_FAILPOINT(wal_segment_allocated);
@@ -24,6 +26,8 @@ MS_DEFINE_FAILPOINT(wal_queue_created);
 /// A chunk of the write buffer; larger records make larger chunks.
 constexpr std::size_t kChunkBytes = 1U << 20U;
 constexpr std::size_t kFreeBuffersMax = 4;
+/// Above this, whoever appends waits for the disk.
+constexpr std::uint64_t kPendingBytesMax = 64U << 20U;
 
 }  // namespace
 
@@ -121,8 +125,8 @@ Result<std::shared_ptr<WalLog::Segment>> WalLog::make_segment_file(std::uint64_t
     const auto prepare = [&]() -> Result<> {
         MS_TRY_VOID(segment->file->allocate(bytes));
         MS_PASS_FAILPOINT(wal_segment_allocated);
-        // The size and the name are durable before the first record goes in: later syncs need no
-        // metadata.
+        // The size and the name are durable before the first record goes in: later
+        // syncs need no metadata.
         MS_TRY_VOID(segment->file->sync());
         return fs_.sync_directory(directory_);
     };
@@ -138,13 +142,12 @@ Result<std::shared_ptr<WalLog::Segment>> WalLog::make_segment_file(std::uint64_t
 Result<> WalLog::check_budget_locked(std::uint64_t new_bytes) {
     const auto used = bytes_on_disk_locked();
     if (used + new_bytes > options_.total_bytes_max) {
-        return Error(
-            ErrorCode::kResourceExhausted,
-            fmt::format(
-                "the write-ahead log has {} bytes and the limit is {} (wal.total_mb): rows are not "
-                "flushed fast enough, see /healthz; retry later",
-                used,
-                options_.total_bytes_max));
+        return Error(ErrorCode::kResourceExhausted,
+                     fmt::format("the write-ahead log has {} bytes and the limit "
+                                 "is {} (wal.total_mb): rows are not "
+                                 "flushed fast enough, see /healthz; retry later",
+                                 used,
+                                 options_.total_bytes_max));
     }
     return {};
 }
@@ -154,8 +157,8 @@ Result<> WalLog::ensure_room_locked(std::uint64_t bytes, Purpose purpose) {
         return {};
     }
     MS_PASS_FAILPOINT(wal_before_rotate);
-    // The queue table heads the new segment; a record larger than a segment gets one of its own
-    // size.
+    // The queue table heads the new segment; a record larger than a segment gets
+    // one of its own size.
     const auto table = record_bytes(encode_checkpoint(queue_table_locked()).size());
     const auto wanted = std::max(options_.segment_bytes, kSegmentHeaderBytes + table + bytes);
     if (spare_ != nullptr && spare_->file_bytes >= wanted) {
@@ -167,18 +170,24 @@ Result<> WalLog::ensure_room_locked(std::uint64_t bytes, Purpose purpose) {
     if (purpose == Purpose::kRows) {
         MS_TRY_VOID(check_budget_locked(wanted));
     }
-    const auto number = next_number_++;
-    auto made = make_segment_file(number, wanted);
-    if (!made && made.error().code() == ErrorCode::kResourceExhausted &&
-        purpose == Purpose::kBookkeeping && has_reserve_) {
-        // Truncates and rewrites free space in the end: they may use the reserve, rows may not.
-        has_reserve_ = false;
-        (void)fs_.remove(join_path(directory_, "reserve"));
-        made = make_segment_file(next_number_++, wanted);
-    }
+    auto made = purpose == Purpose::kBookkeeping ? make_bookkeeping_segment_locked(wanted)
+                                                 : make_segment_file(next_number_++, wanted);
     MS_TRY(auto segment, std::move(made));
     activate_locked(std::move(segment));
     return {};
+}
+
+Result<std::shared_ptr<WalLog::Segment>> WalLog::make_bookkeeping_segment_locked(
+    std::uint64_t bytes) {
+    auto made = make_segment_file(next_number_++, bytes);
+    if (!made && made.error().code() == ErrorCode::kResourceExhausted && has_reserve_) {
+        // Truncates and rewrites free space in the end: they may use the reserve,
+        // rows may not.
+        has_reserve_ = false;
+        (void)fs_.remove(join_path(directory_, "reserve"));
+        made = make_segment_file(next_number_++, bytes);
+    }
+    return made;
 }
 
 void WalLog::activate_locked(std::shared_ptr<Segment> segment) {
@@ -215,7 +224,7 @@ Lsn WalLog::append_record_locked(WalRecordHeader header, std::span<const Bytes> 
     header.payload_bytes = static_cast<std::uint32_t>(payload_bytes);
     header.epoch = epoch_;
     header.lsn = next_lsn_;
-    header.durable_lsn = durable_lsn_;
+    header.durable_lsn = synced_lsn_;
     next_lsn_.value += 1;
 
     const bool join = !pending_.empty() && pending_.back().segment == active_ &&
@@ -252,10 +261,7 @@ Lsn WalLog::append_record_locked(WalRecordHeader header, std::span<const Bytes> 
 }
 
 Result<Lsn> WalLog::append_bookkeeping_locked(WalRecordHeader header, Bytes payload) {
-    if (read_only_) {
-        return Error(ErrorCode::kUnavailable,
-                     "the write-ahead log is read-only after a failed write");
-    }
+    MS_TRY_VOID(check_writable_locked());
     MS_TRY_VOID(ensure_room_locked(record_bytes(payload.size()), Purpose::kBookkeeping));
     header.payload_crc = crc32c(payload);
     const Bytes pieces[] = {payload};
@@ -284,9 +290,13 @@ Result<Lsn> WalLog::append(QueueId id,
                                  options_.record_bytes_max));
     }
     const MutexLock lock(mutex_);
-    if (read_only_) {
-        return Error(ErrorCode::kUnavailable,
-                     "the write-ahead log is read-only after a failed write; see /healthz");
+    MS_TRY_VOID(check_writable_locked());
+    while (mend_needed_) {
+        // Without space: goes on by itself once there is some.
+        MS_TRY_VOID(wait_locked(Lsn{next_lsn_.value - 1}, false));
+    }
+    if (pending_bytes_locked() > kPendingBytesMax) {
+        MS_TRY_VOID(wait_locked(Lsn{next_lsn_.value - 1}, false));
     }
     const auto found = queues_.find(id);
     if (found == queues_.end()) {
@@ -336,7 +346,7 @@ Result<> WalLog::create_queue(const RequestContext& context, QueueId queue, Byte
     return {};
 }
 
-Result<> WalLog::write_and_sync(std::deque<Chunk>& chunks, bool sync) {
+Result<> WalLog::write_and_sync(std::deque<Chunk>& chunks, const SegmentList& earlier, bool sync) {
     MS_PASS_FAILPOINT(wal_before_write);
     for (const auto& chunk : chunks) {
         MS_TRY_VOID(chunk.segment->file->write_at(chunk.offset, chunk.bytes));
@@ -345,81 +355,139 @@ Result<> WalLog::write_and_sync(std::deque<Chunk>& chunks, bool sync) {
     if (!sync) {
         return {};
     }
+    MS_PASS_FAILPOINT(wal_before_sync);
     // In the order of the log: a durable record is never behind one that is not.
-    for (std::size_t i = 0; i < chunks.size(); ++i) {
-        if (i + 1 == chunks.size() || chunks[i + 1].segment != chunks[i].segment) {
-            MS_TRY_VOID(chunks[i].segment->file->sync());
+    auto segments = earlier;
+    for (const auto& chunk : chunks) {
+        if (segments.empty() || segments.back() != chunk.segment) {
+            segments.push_back(chunk.segment);
         }
+    }
+    for (const auto& segment : segments) {
+        MS_TRY_VOID(segment->file->sync());
     }
     MS_PASS_FAILPOINT(wal_after_sync);
     return {};
 }
 
-Result<> WalLog::commit(const RequestContext& context, Lsn lsn) {
-    (void)context;  // Once records are on their way, the caller waits for the outcome.
-    bool wants_spare = false;
-    {
-        const MutexLock lock(mutex_);
-        MS_ASSERT(lsn < next_lsn_);
-        while (durable_lsn_ < lsn) {
-            if (read_only_) {
-                return Error(
-                    ErrorCode::kUnavailable,
-                    "the write-ahead log could not be written and is read-only; see /healthz");
-            }
-            if (syncing_) {
-                synced_.wait(mutex_);
-                continue;
-            }
-            syncing_ = true;
-            std::deque<Chunk> chunks;
-            if (options_.flush_strategy == WalFlushStrategy::kEveryWrite) {
-                // One record a sync; a segment's header goes with the record behind it.
-                do {
-                    chunks.push_back(std::move(pending_.front()));
-                    pending_.pop_front();
-                } while (chunks.back().records == 0 && !pending_.empty());
-            } else {
-                chunks.swap(pending_);
-            }
-            mutex_.unlock();
-            const auto started = clock_.steady_now();
-            auto done = write_and_sync(chunks, options_.flush_strategy != WalFlushStrategy::kNone);
-            std::uint64_t records = 0;
-            std::uint64_t bytes = 0;
-            for (const auto& chunk : chunks) {
-                records += chunk.records;
-                bytes += chunk.bytes.size();
-            }
-            if (!done) {
-                sync_errors_.add();
-                const auto cause = std::move(done).error();
-                done = mend(chunks, cause);
-            }
-            sync_seconds_.observe(static_cast<double>(clock_.steady_now().value - started.value) *
-                                  1e-9);
-            records_total_.add(static_cast<double>(records));
-            bytes_total_.add(static_cast<double>(bytes));
-            syncs_total_.add();
-            mutex_.lock();
-            syncing_ = false;
-            ++syncs_;
-            if (done) {
-                for (auto& chunk : chunks) {
-                    durable_lsn_ = std::max(durable_lsn_, chunk.last_lsn);
-                    if (free_buffers_.size() < kFreeBuffersMax &&
-                        chunk.bytes.capacity() <= 4 * kChunkBytes) {
-                        free_buffers_.push_back(std::move(chunk.bytes));
-                    }
-                }
-                wants_spare = spare_ == nullptr && active_->used_bytes * 2 > active_->file_bytes;
-            }
-            synced_.notify_all();
+Result<> WalLog::check_writable_locked() const {
+    if (read_only_) {
+        return Error(ErrorCode::kUnavailable,
+                     "the write-ahead log could not be written and is read-only; "
+                     "see /healthz");
+    }
+    return {};
+}
+
+std::uint64_t WalLog::pending_bytes_locked() const {
+    std::uint64_t bytes = 0;
+    for (const auto& chunk : pending_) {
+        bytes += chunk.bytes.size();
+    }
+    return bytes;
+}
+
+Result<> WalLog::wait_locked(Lsn lsn, bool synced) {
+    MS_ASSERT(lsn < next_lsn_);
+    while ((synced ? synced_lsn_ : durable_lsn_) < lsn) {
+        MS_TRY_VOID(check_writable_locked());
+        if (syncing_) {
+            synced_.wait(mutex_);
+            continue;
+        }
+        MS_TRY_VOID(lead_locked(synced));
+    }
+    return {};
+}
+
+Result<> WalLog::lead_locked(bool synced) {
+    syncing_ = true;
+    const bool sync = synced || options_.flush_strategy != WalFlushStrategy::kNone;
+    std::deque<Chunk> chunks;
+    if (options_.flush_strategy == WalFlushStrategy::kEveryWrite && !mend_needed_ &&
+        !pending_.empty()) {
+        // One record a sync; a segment's header goes with the record behind it.
+        do {
+            chunks.push_back(std::move(pending_.front()));
+            pending_.pop_front();
+        } while (chunks.back().records == 0 && !pending_.empty());
+    } else {
+        chunks.swap(pending_);
+    }
+    SegmentList earlier;
+    if (sync) {
+        std::ranges::copy_if(segments_, std::back_inserter(earlier), &Segment::unsynced);
+    }
+    const bool mend_first = mend_needed_;
+    mutex_.unlock();
+    const auto started = clock_.steady_now();
+    auto done = mend_first ? Result<>(Error(ErrorCode::kResourceExhausted, "no space before"))
+                           : write_and_sync(chunks, earlier, sync);
+    if (!done) {
+        sync_errors_.add();
+        const auto cause = std::move(done).error();
+        // What was written without a sync is not in memory any more: it cannot be
+        // moved.
+        done = earlier.empty() ? mend(chunks, cause) : Result<>(cause);
+    }
+    sync_seconds_.observe(static_cast<double>(clock_.steady_now().value - started.value) * 1e-9);
+    mutex_.lock();
+    syncing_ = false;
+    synced_.notify_all();
+    if (!done) {
+        return failed_locked(chunks, std::move(done).error());
+    }
+    for (const auto& segment : earlier) {
+        segment->unsynced = false;
+    }
+    published_locked(chunks, sync);
+    return {};
+}
+
+void WalLog::published_locked(std::deque<Chunk>& chunks, bool sync) {
+    mend_needed_ = false;
+    for (auto& chunk : chunks) {
+        records_total_.add(static_cast<double>(chunk.records));
+        bytes_total_.add(static_cast<double>(chunk.bytes.size()));
+        durable_lsn_ = std::max(durable_lsn_, chunk.last_lsn);
+        chunk.segment->unsynced = !sync;
+        if (free_buffers_.size() < kFreeBuffersMax && chunk.bytes.capacity() <= 4 * kChunkBytes) {
+            free_buffers_.push_back(std::move(chunk.bytes));
         }
     }
-    if (wants_spare) {
-        make_spare();
+    if (sync) {
+        synced_lsn_ = durable_lsn_;
+        ++syncs_;
+        syncs_total_.add();
     }
+}
+
+Error WalLog::failed_locked(std::deque<Chunk>& chunks, Error error) {
+    if (error.code() == ErrorCode::kResourceExhausted) {
+        mend_needed_ = true;
+        pending_.insert(pending_.begin(),
+                        std::make_move_iterator(chunks.begin()),
+                        std::make_move_iterator(chunks.end()));
+        return error;
+    }
+    read_only_ = true;
+    read_only_gauge_.set(1);
+    log_error("the write-ahead log is read-only: nothing more is acknowledged",
+              {{"error", error.message()}});
+    return error;
+}
+
+Result<> WalLog::commit(const RequestContext& context, Lsn lsn) {
+    (void)context;  // Once records are on their way, the caller waits for the
+                    // outcome.
+    {
+        const MutexLock lock(mutex_);
+        MS_TRY_VOID(wait_locked(lsn, false));
+        if (spare_ != nullptr || active_->used_bytes * 2 <= active_->file_bytes) {
+            return {};
+        }
+    }
+    make_spare();
     return {};
 }
 

@@ -15,10 +15,11 @@ namespace molesignal {
 
 /// The one implementation of Wal.
 ///
-/// Appends copy into chunks of memory under `mutex_`; the first waiter of a commit writes and syncs
-/// all chunks without the lock, then wakes the others. Segments are removed strictly from the
-/// oldest on, so that a missing LSN always means damage; what is still needed of an old segment is
-/// appended again.
+/// Appends copy into chunks of memory under `mutex_`; the first waiter of a
+/// commit writes and syncs all chunks without the lock, then wakes the others.
+/// Segments are removed strictly from the oldest on, so that a missing LSN
+/// always means damage; what is still needed of an old segment is appended
+/// again.
 class WalLog final : public Wal {
 public:
     WalLog(std::string directory,
@@ -56,7 +57,9 @@ private:
         std::uint64_t used_bytes = 0;
         std::uint64_t live_bytes = 0;
         Lsn first_lsn;
-        bool damaged = false;  ///< Goes to quarantine/ instead of being unlinked.
+        bool damaged = false;   ///< Goes to quarantine/ instead of being unlinked.
+        bool evict = false;     ///< Accepted without a readable header: to be rewritten soon.
+        bool unsynced = false;  ///< Written without a sync (WalFlushStrategy::kNone).
     };
     /// Consecutive bytes of one segment that are not durable yet.
     struct Chunk {
@@ -96,19 +99,37 @@ private:
     std::uint64_t bytes_on_disk_locked() const MS_REQUIRES(mutex_);
     std::uint64_t live_bytes_locked() const MS_REQUIRES(mutex_);
 
-    Result<> write_and_sync(std::deque<Chunk>& chunks, bool sync);
-    /// After a failed write or sync: moves what is not durable to a new segment. Sets read_only_ if
-    /// that fails too.
+    using SegmentList = std::vector<std::shared_ptr<Segment>>;
+    /// Writes `chunks`; syncs `earlier` and what was written, in the order of the
+    /// log, if `sync`.
+    Result<> write_and_sync(std::deque<Chunk>& chunks, const SegmentList& earlier, bool sync);
+    /// Waits until everything up to `lsn` is durable; on stable storage whatever
+    /// the strategy says if `synced`.
+    Result<> wait_locked(Lsn lsn, bool synced) MS_REQUIRES(mutex_);
+    /// Writes and syncs for all who wait. Lets go of the lock meanwhile.
+    Result<> lead_locked(bool synced) MS_REQUIRES(mutex_);
+    void published_locked(std::deque<Chunk>& chunks, bool sync) MS_REQUIRES(mutex_);
+    /// After a failed round: goes on without space when there is some again, or
+    /// turns read-only.
+    Error failed_locked(std::deque<Chunk>& chunks, Error error) MS_REQUIRES(mutex_);
+    Result<> check_writable_locked() const MS_REQUIRES(mutex_);
+    std::uint64_t pending_bytes_locked() const MS_REQUIRES(mutex_);
+    /// After a failed write or sync: moves what is not durable to a new segment.
+    /// On failure `failed` holds all that is still to be moved.
     Result<> mend(std::deque<Chunk>& failed, const Error& cause);
+    Result<std::shared_ptr<Segment>> make_bookkeeping_segment_locked(std::uint64_t bytes)
+        MS_REQUIRES(mutex_);
+    Result<> set_unreadable_aside(const WalIndex& index);
     void make_spare();
     void drop_spare_locked() MS_REQUIRES(mutex_);
     void move_records_locked(std::deque<Chunk>& chunks,
                              const std::shared_ptr<Segment>& to,
                              Chunk& moved) MS_REQUIRES(mutex_);
 
-    Result<> collect_garbage(const RequestContext& context);
-    Result<bool> collect_oldest(const RequestContext& context);
-    Result<> rewrite_oldest(const RequestContext& context, const std::shared_ptr<Segment>& segment);
+    Result<> collect_garbage();
+    void collect_at_start();
+    Result<bool> collect_oldest();
+    Result<> rewrite_oldest(const std::shared_ptr<Segment>& segment);
     Result<> retire(const Segment& segment);
     void rebuild_reserve();
 
@@ -132,7 +153,10 @@ private:
     std::vector<ByteBuffer> free_buffers_ MS_GUARDED_BY(mutex_);
     std::uint64_t next_number_ MS_GUARDED_BY(mutex_) = 1;
     Lsn next_lsn_ MS_GUARDED_BY(mutex_){1};
-    Lsn durable_lsn_ MS_GUARDED_BY(mutex_);
+    Lsn durable_lsn_ MS_GUARDED_BY(mutex_);  ///< By the flush strategy: may be acknowledged.
+    Lsn synced_lsn_ MS_GUARDED_BY(mutex_);   ///< On stable storage; what records say.
+    bool mend_needed_ MS_GUARDED_BY(mutex_) =
+        false;  ///< No space to move what failed; tried again.
     bool syncing_ MS_GUARDED_BY(mutex_) = false;
     bool making_spare_ MS_GUARDED_BY(mutex_) = false;
     bool collecting_ MS_GUARDED_BY(mutex_) = false;

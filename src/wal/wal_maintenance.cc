@@ -1,4 +1,5 @@
-// Start, truncation, removal and rewriting of segments, mending after failed writes, closing.
+// Start, truncation, removal and rewriting of segments, mending after failed
+// writes, closing.
 #include <algorithm>
 
 #include <fmt/format.h>
@@ -64,16 +65,18 @@ Result<> WalLog::start(const RequestContext& context,
     for (const auto& unused : index.unused) {
         MS_TRY_VOID(fs_.remove(unused.path));
     }
+    MS_TRY_VOID(set_unreadable_aside(index));
     MS_PASS_FAILPOINT(wal_open_unused_removed);
     {
         const MutexLock lock(mutex_);
         SystemRandom random;
         log_id_ = index.log_id != 0 ? index.log_id : random.next_u64();
-        epoch_ = index.last_epoch + 1;
+        epoch_ = random.next_u64();
         accepted_lsn_ = index.accepted_lsn;
         next_lsn_ = Lsn{index.last_lsn.value + 1};
         run_first_lsn_ = next_lsn_;
         durable_lsn_ = index.last_lsn;
+        synced_lsn_ = index.last_lsn;
         next_number_ = index.last_number + 1;
         std::map<std::uint64_t, std::shared_ptr<Segment>> by_number;
         for (const auto& scanned : index.segments) {
@@ -84,8 +87,10 @@ Result<> WalLog::start(const RequestContext& context,
             segment->used_bytes = scanned.end;
             segment->first_lsn = scanned.header.first_lsn;
             segment->damaged = std::ranges::binary_search(index.damaged_segments, scanned.number);
+            segment->evict = !scanned.header_valid;
             MS_TRY(segment->file, fs_.open(scanned.path, OpenMode::kReadWrite));
-            // What is accepted now will be shown and flushed: it must not vanish in a power cut.
+            // What is accepted now will be shown and flushed: it must not vanish in a
+            // power cut.
             MS_TRY_VOID(segment->file->sync());
             by_number[scanned.number] = segment;
             segments_.push_back(std::move(segment));
@@ -118,7 +123,32 @@ Result<> WalLog::start(const RequestContext& context,
     }
     MS_TRY_VOID(commit(context, first));
     rebuild_reserve();
-    return collect_garbage(context);
+    collect_at_start();
+    return {};
+}
+
+void WalLog::collect_at_start() {
+    if (auto collected = collect_garbage(); !collected) {
+        // The log is whole and writable; the next truncate tries again.
+        log_warn("old log segments could not be removed", {{"error", collected.error().message()}});
+    }
+}
+
+Result<> WalLog::set_unreadable_aside(const WalIndex& index) {
+    if (index.unreadable.empty()) {
+        return {};
+    }
+    const auto directory = join_path(directory_, std::string(kQuarantine));
+    MS_TRY_VOID(fs_.create_directories(directory));
+    for (const auto& torn : index.unreadable) {
+        // Nothing says that a record of it was durable; kept all the same, under
+        // another name.
+        const auto path = join_path(directory, segment_file_name(torn.number) + ".torn");
+        MS_TRY_VOID(fs_.rename(torn.path, path));
+        log_info("a log segment that was torn when it was begun is set aside", {{"path", path}});
+    }
+    MS_TRY_VOID(fs_.sync_directory(directory));
+    return fs_.sync_directory(directory_);
 }
 
 Result<> WalLog::deliver(const RequestContext& context,
@@ -141,11 +171,11 @@ Result<> WalLog::deliver(const RequestContext& context,
         auto header = decode_record_header(Bytes(record).first(std::min(got, record.size())));
         const auto payload = Bytes(record).subspan(kRecordHeaderBytes);
         if (!header || got != record.size() || crc32c(payload) != header->payload_crc) {
-            return Error(
-                ErrorCode::kUnavailable,
-                fmt::format("{}: the record at offset {} was good a moment ago and is not now",
-                            extent.segment->path,
-                            extent.offset));
+            return Error(ErrorCode::kUnavailable,
+                         fmt::format("{}: the record at offset {} was good a moment "
+                                     "ago and is not now",
+                                     extent.segment->path,
+                                     extent.offset));
         }
         MS_TRY_VOID(on_batch(
             {.queue = id, .begin = extent.begin, .rows = header->rows, .payload = payload}));
@@ -154,6 +184,7 @@ Result<> WalLog::deliver(const RequestContext& context,
 }
 
 Result<> WalLog::truncate(const RequestContext& context, QueueId id, Position position) {
+    (void)context;
     MS_PASS_FAILPOINT(wal_before_truncate_record);
     {
         const MutexLock lock(mutex_);
@@ -165,6 +196,10 @@ Result<> WalLog::truncate(const RequestContext& context, QueueId id, Position po
         if (position <= queue.truncated) {
             return {};
         }
+        // Not synced here: a lost truncate makes the next replay longer, nothing
+        // else.
+        MS_TRY_VOID(append_bookkeeping_locked(
+            {.kind = WalRecordKind::kTruncate, .queue = id, .position = position}, {}));
         queue.truncated = position;
         queue.next = std::max(queue.next, position);
         while (!queue.extents.empty() && queue.extents.front().end <= position) {
@@ -172,32 +207,30 @@ Result<> WalLog::truncate(const RequestContext& context, QueueId id, Position po
                 record_bytes(queue.extents.front().payload_bytes);
             queue.extents.pop_front();
         }
-        // Not synced here: a lost truncate makes the next replay longer, nothing else.
-        MS_TRY_VOID(append_bookkeeping_locked(
-            {.kind = WalRecordKind::kTruncate, .queue = id, .position = position}, {}));
     }
-    return collect_garbage(context);
+    return collect_garbage();
 }
 
 Result<> WalLog::delete_queue(const RequestContext& context, QueueId id) {
+    (void)context;
     {
         const MutexLock lock(mutex_);
         const auto found = queues_.find(id);
         if (found == queues_.end()) {
             return Error(ErrorCode::kNotFound, fmt::format("the log has no queue {}", id.value));
         }
+        MS_TRY_VOID(
+            append_bookkeeping_locked({.kind = WalRecordKind::kQueueDeleted, .queue = id}, {}));
         for (const auto& extent : found->second.extents) {
             extent.segment->live_bytes -= record_bytes(extent.payload_bytes);
         }
         queues_.erase(found);
-        MS_TRY_VOID(
-            append_bookkeeping_locked({.kind = WalRecordKind::kQueueDeleted, .queue = id}, {}));
     }
     MS_PASS_FAILPOINT(wal_queue_deleted);
-    return collect_garbage(context);
+    return collect_garbage();
 }
 
-Result<> WalLog::collect_garbage(const RequestContext& context) {
+Result<> WalLog::collect_garbage() {
     {
         const MutexLock lock(mutex_);
         if (collecting_) {
@@ -207,7 +240,7 @@ Result<> WalLog::collect_garbage(const RequestContext& context) {
     }
     Result<> result;
     while (true) {
-        auto more = collect_oldest(context);
+        auto more = collect_oldest();
         if (!more) {
             result = std::move(more).error().wrap("remove old log segments");
             break;
@@ -221,10 +254,9 @@ Result<> WalLog::collect_garbage(const RequestContext& context) {
     return result;
 }
 
-Result<bool> WalLog::collect_oldest(const RequestContext& context) {
+Result<bool> WalLog::collect_oldest() {
     std::shared_ptr<Segment> oldest;
     bool live = false;
-    Lsn must_be_durable;
     {
         const MutexLock lock(mutex_);
         if (read_only_ || segments_.size() < 2 || segments_.front() == active_) {
@@ -234,36 +266,45 @@ Result<bool> WalLog::collect_oldest(const RequestContext& context) {
         live = oldest->live_bytes > 0;
         const auto total = bytes_on_disk_locked();
         const auto share = options_.rewrite_live_share;
-        // Rewritten if little of it is alive, or if it pins a log that is mostly dead. A damaged
-        // segment is rewritten too, with all before it, so that it can go to quarantine.
+        // Rewritten if little of it is alive, or if it pins a log that is mostly
+        // dead. A damaged segment is rewritten too, with all before it, so that it
+        // can go to quarantine.
         const bool thin = static_cast<double>(oldest->live_bytes) <
                           share * static_cast<double>(oldest->file_bytes);
         const bool pinning = segments_.size() > 3 && static_cast<double>(live_bytes_locked()) <
                                                          share * static_cast<double>(total);
-        const bool damaged = std::ranges::any_of(segments_, &Segment::damaged);
+        const bool damaged = std::ranges::any_of(
+            segments_, [](const auto& segment) { return segment->damaged || segment->evict; });
         if (live && !thin && !pinning && !damaged) {
             return false;
         }
-        // The next segment's queue table must be on disk before this segment's records go.
-        must_be_durable = segments_[1]->first_lsn;
+        // Stable before this segment's records go: the active segment's queue
+        // table, the truncates that freed it, and its own records, which may not
+        // even be written yet.
+        MS_TRY_VOID(wait_locked(Lsn{next_lsn_.value - 1}, true));
     }
     if (live) {
-        MS_TRY_VOID(rewrite_oldest(context, oldest));
+        MS_TRY_VOID(rewrite_oldest(oldest));
     }
-    MS_TRY_VOID(commit(context, must_be_durable));
     {
         const MutexLock lock(mutex_);
-        if (oldest->live_bytes > 0) {
+        if (oldest->live_bytes > 0 || segments_.front() != oldest || oldest == active_) {
             return false;
         }
+    }
+    // It leaves the list only when the file is gone for good: what follows it
+    // must not go before.
+    MS_TRY_VOID(retire(*oldest));
+    {
+        const MutexLock lock(mutex_);
         segments_.pop_front();
     }
-    MS_TRY_VOID(retire(*oldest));
+    (void)oldest->file->close();
+    rebuild_reserve();
     return true;
 }
 
-Result<> WalLog::rewrite_oldest(const RequestContext& context,
-                                const std::shared_ptr<Segment>& segment) {
+Result<> WalLog::rewrite_oldest(const std::shared_ptr<Segment>& segment) {
     std::vector<std::pair<QueueId, Position>> wanted;
     {
         const MutexLock lock(mutex_);
@@ -316,30 +357,33 @@ Result<> WalLog::rewrite_oldest(const RequestContext& context,
     }
     MS_PASS_FAILPOINT(wal_rewrite_appended);
     // The copies are on disk before the originals may go.
-    MS_TRY_VOID(commit(context, last));
+    {
+        const MutexLock lock(mutex_);
+        MS_TRY_VOID(wait_locked(last, true));
+    }
     MS_PASS_FAILPOINT(wal_rewrite_committed);
     return {};
 }
 
 Result<> WalLog::retire(const Segment& segment) {
-    (void)segment.file->close();
+    const auto unless_gone = [](Result<> done) {
+        return !done && done.error().code() == ErrorCode::kNotFound ? Result<>() : done;
+    };
     if (segment.damaged) {
         MS_PASS_FAILPOINT(wal_before_quarantine);
         const auto directory = join_path(directory_, std::string(kQuarantine));
         MS_TRY_VOID(fs_.create_directories(directory));
         const auto path = join_path(directory, segment_file_name(segment.number));
-        MS_TRY_VOID(fs_.rename(segment.path, path));
+        MS_TRY_VOID(unless_gone(fs_.rename(segment.path, path)));
         MS_TRY_VOID(fs_.sync_directory(directory));
         replay_stats_.quarantined_segments.push_back(path);
         log_warn("a damaged log segment was moved to quarantine", {{"path", path}});
     } else {
         MS_PASS_FAILPOINT(wal_before_unlink);
-        MS_TRY_VOID(fs_.remove(segment.path));
+        MS_TRY_VOID(unless_gone(fs_.remove(segment.path)));
     }
     MS_PASS_FAILPOINT(wal_after_unlink);
-    MS_TRY_VOID(fs_.sync_directory(directory_));
-    rebuild_reserve();
-    return {};
+    return fs_.sync_directory(directory_);
 }
 
 void WalLog::rebuild_reserve() {
@@ -425,7 +469,6 @@ Result<> WalLog::mend(std::deque<Chunk>& failed, const Error& cause) {
     log_error("writing the log failed; what is not durable goes to a new segment",
               {{"segment", failed.empty() ? std::string() : failed.back().segment->path},
                {"error", cause.message()}});
-    std::deque<Chunk> chunk;
     {
         const MutexLock lock(mutex_);
         // What was appended meanwhile points at the failed segment too.
@@ -434,56 +477,49 @@ Result<> WalLog::mend(std::deque<Chunk>& failed, const Error& cause) {
         }
         pending_.clear();
         drop_spare_locked();
-        std::uint64_t bytes = kSegmentHeaderBytes;
+        std::uint64_t bytes =
+            kSegmentHeaderBytes + record_bytes(encode_checkpoint(queue_table_locked()).size());
         for (const auto& lost : failed) {
             bytes += lost.bytes.size();
         }
-        auto made = make_segment_file(next_number_++, std::max(options_.segment_bytes, bytes));
-        if (made) {
-            const auto& to = *made;
-            to->first_lsn = durable_lsn_;
-            to->first_lsn.value += 1;
-            Chunk moved{.segment = to,
-                        .offset = 0,
-                        .bytes = ByteBuffer(kSegmentHeaderBytes),
-                        .last_lsn = {},
-                        .records = 0};
-            encode_segment_header({.log_id = log_id_,
-                                   .number = to->number,
-                                   .first_lsn = to->first_lsn,
-                                   .epoch = epoch_,
-                                   .accepted_lsn = accepted_lsn_,
-                                   .run_first_lsn = run_first_lsn_},
-                                  moved.bytes);
-            move_records_locked(failed, to, moved);
-            to->used_bytes = moved.bytes.size();
-            segments_.push_back(to);
-            active_ = to;
-            chunk.push_back(std::move(moved));
-        }
+        MS_TRY(const auto to,
+               make_bookkeeping_segment_locked(std::max(options_.segment_bytes, bytes)));
+        to->first_lsn = durable_lsn_;
+        to->first_lsn.value += 1;
+        Chunk moved{.segment = to,
+                    .offset = 0,
+                    .bytes = ByteBuffer(kSegmentHeaderBytes),
+                    .last_lsn = {},
+                    .records = 0};
+        encode_segment_header({.log_id = log_id_,
+                               .number = to->number,
+                               .first_lsn = to->first_lsn,
+                               .epoch = epoch_,
+                               .accepted_lsn = accepted_lsn_,
+                               .run_first_lsn = run_first_lsn_},
+                              moved.bytes);
+        move_records_locked(failed, to, moved);
+        to->used_bytes = moved.bytes.size();
+        segments_.push_back(to);
+        active_ = to;
+        pending_.push_back(std::move(moved));
+        // Older segments may go once this one is there: it needs the queue table,
+        // too.
+        const auto table = encode_checkpoint(queue_table_locked());
+        const Bytes payload[] = {table};
+        append_record_locked({.kind = WalRecordKind::kCheckpoint, .payload_crc = crc32c(table)},
+                             payload);
+        failed.clear();
+        failed.swap(pending_);
     }
-    Result<> done = chunk.empty() ? Result<>(cause) : write_and_sync(chunk, true);
-    if (!done) {
-        const MutexLock lock(mutex_);
-        read_only_ = true;
-        read_only_gauge_.set(1);
-        log_error("the write-ahead log is read-only: nothing more is acknowledged",
-                  {{"error", done.error().message()}});
-        return done;
-    }
-    failed = std::move(chunk);
-    return {};
+    return write_and_sync(failed, {}, true);
 }
 
 Result<> WalLog::close(const RequestContext& context) {
-    Lsn last;
-    {
-        const MutexLock lock(mutex_);
-        MS_ASSERT(!closed_);
-        last = Lsn{next_lsn_.value - 1};
-    }
-    auto done = commit(context, last);
+    (void)context;
     const MutexLock lock(mutex_);
+    MS_ASSERT(!closed_);
+    auto done = wait_locked(Lsn{next_lsn_.value - 1}, true);
     closed_ = true;
     drop_spare_locked();
     for (const auto& segment : segments_) {

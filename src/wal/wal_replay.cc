@@ -1,7 +1,10 @@
-// Decides what of the log's records counts: holes, damage, torn tails, truncates, copies.
+// Decides what of the log's records counts: holes, damage, torn tails,
+// truncates, copies.
 #include "wal/wal_replay.h"
 
 #include <algorithm>
+#include <deque>
+#include <functional>
 #include <set>
 
 #include <fmt/format.h>
@@ -9,12 +12,23 @@
 namespace molesignal {
 namespace {
 
-/// A record's place in the log without its payload.
+/// A record's place in the log without its payload. Kept small: a log may hold
+/// millions.
 struct Noted {
-    WalRecordHeader header;
-    std::uint64_t segment = 0;
+    Lsn lsn;
+    QueueId queue;
+    Position position;
     std::uint64_t offset = 0;
-    ByteBuffer payload;  ///< Kept for bookkeeping records only; they are small.
+    std::uint32_t segment = 0;  ///< Index into WalIndex::segments.
+    std::uint32_t payload_bytes = 0;
+    std::uint32_t rows = 0;
+    WalRecordKind kind = WalRecordKind::kBatch;
+};
+
+/// LSNs [begin, end).
+struct LsnRange {
+    std::uint64_t begin = 0;
+    std::uint64_t end = 0;
 };
 
 class Indexer {
@@ -22,122 +36,169 @@ public:
     explicit Indexer(WalIndex& index) : index_(index) {}
 
     void note(const WalScannedRecord& record) {
-        Noted noted{.header = record.header,
-                    .segment = record.segment,
-                    .offset = record.offset,
-                    .payload = {}};
-        if (record.header.kind != WalRecordKind::kBatch) {
-            noted.payload.assign(record.payload.begin(), record.payload.end());
+        const auto& header = record.header;
+        noted_.push_back({.lsn = header.lsn,
+                          .queue = header.queue,
+                          .position = header.position,
+                          .offset = record.offset,
+                          .segment = static_cast<std::uint32_t>(index_.segments.size()),
+                          .payload_bytes = header.payload_bytes,
+                          .rows = header.rows,
+                          .kind = header.kind});
+        durable_ = std::max(durable_, header.durable_lsn);
+        if (header.kind == WalRecordKind::kQueueCreated) {
+            payloads_[header.lsn].assign(record.payload.begin(), record.payload.end());
+        } else if (header.kind == WalRecordKind::kCheckpoint) {
+            note_checkpoint(record);
         }
-        durable_ = std::max(durable_, record.header.durable_lsn);
-        noted_.push_back(std::move(noted));
     }
 
     void finish() {
-        find_discarded_ranges();
-        // Copies of one LSN stand in two segments after a failed sync was mended; the order is by
-        // LSN.
+        for (const auto& segment : index_.segments) {
+            if (segment.header_valid) {
+                note_run(segment.header.accepted_lsn, segment.header.run_first_lsn);
+            }
+        }
+        merge_discarded();
+        // Copies of one LSN stand in two segments after a failed sync was mended.
         std::ranges::sort(noted_, [](const Noted& a, const Noted& b) {
-            return a.header.lsn != b.header.lsn ? a.header.lsn < b.header.lsn
-                                                : a.segment < b.segment;
+            return a.lsn != b.lsn ? a.lsn < b.lsn : a.segment < b.segment;
         });
         accept();
+        report_headers();
+        noted_ = {};
         settle_queues();
+        index_.durable_lsn = durable_;
     }
 
 private:
-    /// LSNs that an earlier start decided to drop: (accepted_lsn, run_first_lsn) of each segment
-    /// header.
-    void find_discarded_ranges() {
-        for (const auto& segment : index_.segments) {
-            if (!segment.header_valid) {
-                continue;
-            }
-            const auto& header = segment.header;
-            discarded_.emplace(header.accepted_lsn.value + 1, header.run_first_lsn.value);
-            durable_ = std::max(durable_, header.accepted_lsn);
+    void note_checkpoint(const WalScannedRecord& record) {
+        auto checkpoint = decode_checkpoint(record.payload);
+        if (!checkpoint) {
+            // Its checksum was right: a program wrote it wrong. Rows are kept,
+            // descriptions may lack.
+            index_.damage.push_back(
+                fmt::format("LSN {}: {}", record.header.lsn.value, checkpoint.error().message()));
+            return;
         }
+        checkpoints_[record.header.lsn] = std::move(*checkpoint);
+    }
+
+    /// LSNs between the two were dropped by the start of that run.
+    void note_run(Lsn accepted, Lsn run_first) {
+        if (accepted.value + 1 < run_first.value) {
+            discarded_.push_back({accepted.value + 1, run_first.value});
+        }
+        durable_ = std::max(durable_, accepted);
+        run_first_max_ = std::max(run_first_max_, run_first);
+    }
+
+    void merge_discarded() {
+        std::ranges::sort(discarded_, {}, &LsnRange::begin);
+        std::vector<LsnRange> merged;
+        for (const auto& range : discarded_) {
+            if (merged.empty() || range.begin > merged.back().end) {
+                merged.push_back(range);
+            } else {
+                merged.back().end = std::max(merged.back().end, range.end);
+            }
+        }
+        discarded_ = std::move(merged);
     }
 
     bool discarded(Lsn lsn) const {
-        return std::ranges::any_of(discarded_, [lsn](const auto& range) {
-            return lsn.value >= range.first && lsn.value < range.second;
-        });
+        const auto after = std::ranges::upper_bound(discarded_, lsn.value, {}, &LsnRange::begin);
+        return after != discarded_.begin() && lsn.value < std::prev(after)->end;
     }
 
-    /// How many LSNs in [begin, end) are neither present nor discarded by an earlier start.
+    /// How many LSNs in [begin, end) were not dropped by an earlier start.
     std::uint64_t missing(std::uint64_t begin, std::uint64_t end) const {
-        while (begin < end) {
-            const auto covering = std::ranges::find_if(discarded_, [begin](const auto& range) {
-                return begin >= range.first && begin < range.second;
-            });
-            if (covering == discarded_.end()) {
-                break;
-            }
-            begin = covering->second;
+        auto count = end > begin ? end - begin : 0;
+        for (const auto& range : discarded_) {
+            const auto from = std::max(begin, range.begin);
+            const auto to = std::min(end, range.end);
+            count -= from < to ? to - from : 0;
         }
-        while (begin < end) {
-            const auto covering = std::ranges::find_if(discarded_, [end](const auto& range) {
-                return end - 1 >= range.first && end - 1 < range.second;
-            });
-            if (covering == discarded_.end()) {
-                break;
-            }
-            end = covering->first;
+        return count;
+    }
+
+    /// Where the log begins: older segments were removed.
+    std::uint64_t first_expected() {
+        if (index_.segments.empty()) {
+            return 1;  // LSNs count from 1.
         }
-        return begin < end ? end - begin : 0;
+        const auto& oldest = index_.segments.front();
+        if (oldest.header_valid) {
+            return oldest.header.first_lsn.value;
+        }
+        if (oldest.first_record_offset != kSegmentHeaderBytes) {
+            // Nothing says how many records stood there.
+            ++index_.stats.damaged_records;
+            index_.damage.push_back(fmt::format("{}: the begin cannot be read", oldest.path));
+            index_.damaged_segments.push_back(oldest.number);
+        }
+        return noted_.empty() ? 1 : noted_.front().lsn.value;
     }
 
     void accept() {
-        index_.last_lsn = noted_.empty() ? Lsn{} : noted_.back().header.lsn;
+        index_.last_lsn = noted_.empty() ? Lsn{} : noted_.back().lsn;
+        // LSNs before the first of a run were given out, even if nothing of them is
+        // left. Nor is an LSN used again that was durable and is damaged now.
+        if (run_first_max_.value > 0) {
+            index_.last_lsn = std::max(index_.last_lsn, Lsn{run_first_max_.value - 1});
+        }
         for (const auto& segment : index_.segments) {
             if (segment.header_valid) {
-                // LSNs before the first of a run were given out, even if nothing of them is left.
                 index_.last_lsn =
                     std::max(index_.last_lsn, Lsn{segment.header.first_lsn.value - 1});
             }
         }
-        // Nor is an LSN used again that was durable and is damaged now.
         index_.last_lsn = std::max(index_.last_lsn, durable_);
-        // The oldest segment's first LSN is where the log begins; older segments were removed.
-        auto expected = std::uint64_t{1};  // LSNs count from 1.
-        if (!index_.segments.empty()) {
-            const auto& oldest = index_.segments.front();
-            expected = oldest.header_valid ? oldest.header.first_lsn.value
-                       : noted_.empty()    ? 1
-                                           : noted_.front().header.lsn.value;
-        }
+        auto expected = first_expected();
         bool torn = false;
         for (const auto& noted : noted_) {
-            const auto lsn = noted.header.lsn;
+            const auto lsn = noted.lsn;
             if (discarded(lsn)) {
                 continue;
             }
-            if (lsn.value > expected) {
+            if (lsn.value > expected && !torn) {
                 const auto lost = missing(expected, lsn.value);
-                if (lost > 0 && expected > durable_.value) {
-                    torn = true;
-                } else if (lost > 0) {
-                    // Part of the hole may lie above the last durable LSN; what follows was then
-                    // never acknowledged as a whole either.
-                    const auto damaged_end = std::min(lsn.value, durable_.value + 1);
-                    report_damage(expected, damaged_end, missing(expected, damaged_end));
-                    torn = lsn.value > durable_.value + 1 && missing(damaged_end, lsn.value) > 0;
-                }
+                // Part of the hole may lie above the last durable LSN; what follows was
+                // then never acknowledged as a whole either.
+                const auto damaged_end = std::clamp(durable_.value + 1, expected, lsn.value);
+                const auto damaged = missing(expected, damaged_end);
+                report_damage(expected, damaged_end, damaged);
+                torn = lost > damaged;
             }
             if (torn) {
-                index_.stats.torn_bytes += record_bytes(noted.header.payload_bytes);
+                index_.stats.torn_bytes += record_bytes(noted.payload_bytes);
                 continue;
             }
+            const bool is_copy = lsn.value < expected;
             expected = std::max(expected, lsn.value + 1);
             index_.accepted_lsn = std::max(index_.accepted_lsn, lsn);
-            ++index_.stats.records;
-            apply(noted);
+            if (!is_copy) {
+                ++index_.stats.records;
+            }
+            apply(noted, is_copy);
         }
-        if (!torn && expected <= durable_.value && missing(expected, durable_.value + 1) > 0) {
+        if (!torn && expected <= durable_.value) {
             report_damage(expected, durable_.value + 1, missing(expected, durable_.value + 1));
         }
         index_.accepted_lsn = std::max(index_.accepted_lsn, durable_);
+    }
+
+    /// A header is written with the first records behind it: it is damaged, not
+    /// torn, if they are durable. No record is lost by that, so the segment is
+    /// rewritten but not set aside.
+    void report_headers() {
+        for (const auto& segment : index_.segments) {
+            if (!segment.header_valid && segment.records > 0 &&
+                segment.first_record_lsn <= durable_) {
+                index_.damage.push_back(
+                    fmt::format("{}: the segment's header cannot be read", segment.path));
+            }
+        }
     }
 
     void report_damage(std::uint64_t begin, std::uint64_t end, std::uint64_t lost) {
@@ -145,7 +206,8 @@ private:
             return;
         }
         index_.stats.damaged_records += lost;
-        // The segment that should hold them: the last one that begins at or before the hole.
+        // The segment that should hold them: the last one that begins at or before
+        // the hole.
         const WalScannedSegment* holder = nullptr;
         for (const auto& segment : index_.segments) {
             if (!segment.header_valid || segment.header.first_lsn.value <= begin) {
@@ -163,52 +225,74 @@ private:
         }
     }
 
-    void apply(const Noted& noted) {
-        const auto& header = noted.header;
-        switch (header.kind) {
+    /// The queue that a record of it means. A deleted one whose creation is
+    /// missing begins anew.
+    WalReplayQueue& queue_of(const Noted& noted) {
+        auto& queue = index_.queues[noted.queue];
+        if (queue.deleted) {
+            queue = {};
+        }
+        return queue;
+    }
+
+    void apply(const Noted& noted, bool is_copy) {
+        switch (noted.kind) {
             case WalRecordKind::kBatch: {
-                auto& queue = index_.queues[header.queue];
-                queue.extents.push_back({.begin = header.position,
-                                         .rows = header.rows,
-                                         .payload_bytes = header.payload_bytes,
-                                         .segment = noted.segment,
+                if (is_copy && index_.queues[noted.queue].deleted) {
+                    break;
+                }
+                auto& queue = queue_of(noted);
+                queue.extents.push_back({.begin = noted.position,
+                                         .rows = noted.rows,
+                                         .payload_bytes = noted.payload_bytes,
+                                         .segment = index_.segments[noted.segment].number,
                                          .offset = noted.offset,
-                                         .lsn = header.lsn});
+                                         .lsn = noted.lsn});
                 queue.next = std::max(queue.next, queue.extents.back().end());
                 break;
             }
             case WalRecordKind::kQueueCreated:
-                index_.queues[header.queue].description = noted.payload;
+                if (!is_copy) {
+                    index_.queues[noted.queue] = {};
+                    index_.queues[noted.queue].description = std::move(payloads_[noted.lsn]);
+                }
                 break;
             case WalRecordKind::kTruncate: {
-                auto& queue = index_.queues[header.queue];
-                queue.truncated = std::max(queue.truncated, header.position);
-                queue.next = std::max(queue.next, header.position);
+                auto& queue = queue_of(noted);
+                queue.truncated = std::max(queue.truncated, noted.position);
+                queue.next = std::max(queue.next, noted.position);
                 break;
             }
             case WalRecordKind::kQueueDeleted:
-                index_.queues[header.queue].deleted = true;
+                index_.queues[noted.queue] = {};
+                index_.queues[noted.queue].deleted = true;
                 break;
             case WalRecordKind::kCheckpoint:
-                apply_checkpoint(noted);
+                if (const auto found = checkpoints_.find(noted.lsn); found != checkpoints_.end()) {
+                    apply_checkpoint(found->second);
+                    checkpoints_.erase(found);
+                }
                 break;
         }
     }
 
-    void apply_checkpoint(const Noted& noted) {
-        auto queues = decode_checkpoint(noted.payload);
-        if (!queues) {
-            // Its checksum was right: a program wrote it wrong. Rows are kept, descriptions may
-            // lack.
-            index_.damage.push_back(
-                fmt::format("LSN {}: {}", noted.header.lsn.value, queues.error().message()));
-            return;
-        }
-        for (auto& entry : *queues) {
+    void apply_checkpoint(std::vector<WalCheckpointQueue>& entries) {
+        std::set<QueueId> named;
+        for (auto& entry : entries) {
+            named.insert(entry.queue);
             auto& queue = index_.queues[entry.queue];
+            if (queue.deleted) {
+                queue = {};
+            }
             queue.description = std::move(entry.description);
             queue.truncated = std::max(queue.truncated, entry.truncated);
             queue.next = std::max(queue.next, entry.next);
+        }
+        for (auto& [id, queue] : index_.queues) {
+            if (!named.contains(id)) {
+                queue = {};
+                queue.deleted = true;
+            }
         }
     }
 
@@ -218,14 +302,7 @@ private:
             std::erase_if(extents, [&queue](const WalExtent& extent) {
                 return queue.deleted || extent.end() <= queue.truncated;
             });
-            // Of copies the newest wins: it lies in the segment that stays longest.
-            std::ranges::sort(extents, [](const WalExtent& a, const WalExtent& b) {
-                return a.begin != b.begin ? a.begin < b.begin
-                       : a.lsn != b.lsn   ? a.lsn > b.lsn
-                                          : a.segment > b.segment;
-            });
-            const auto copies = std::ranges::unique(extents, {}, &WalExtent::begin);
-            extents.erase(copies.begin(), copies.end());
+            remove_copies(extents);
             for (const auto& extent : extents) {
                 ++index_.stats.batches;
                 index_.stats.rows += extent.rows;
@@ -234,11 +311,57 @@ private:
         std::erase_if(index_.queues, [](const auto& entry) { return entry.second.deleted; });
     }
 
+    /// Of copies the newest wins: it lies in the segment that stays longest.
+    /// Batches that overlap without being copies can only come from a tail that
+    /// an earlier start dropped; the newest wins too.
+    static void remove_copies(std::vector<WalExtent>& extents) {
+        std::ranges::sort(extents, [](const WalExtent& a, const WalExtent& b) {
+            return a.begin != b.begin ? a.begin < b.begin
+                   : a.lsn != b.lsn   ? a.lsn > b.lsn
+                                      : a.segment > b.segment;
+        });
+        const auto copies = std::ranges::unique(extents, {}, &WalExtent::begin);
+        extents.erase(copies.begin(), copies.end());
+        const auto overlap = [](const WalExtent& a, const WalExtent& b) {
+            return a.end() > b.begin;
+        };
+        if (std::ranges::adjacent_find(extents, overlap) == extents.end()) {
+            return;
+        }
+        std::ranges::sort(extents, std::greater<>(), &WalExtent::lsn);
+        std::map<Position, WalExtent> kept;
+        for (const auto& extent : extents) {
+            const auto after = kept.lower_bound(extent.begin);
+            const bool before_fits =
+                after == kept.begin() || std::prev(after)->second.end() <= extent.begin;
+            if (before_fits && (after == kept.end() || extent.end() <= after->first)) {
+                kept.emplace(extent.begin, extent);
+            }
+        }
+        extents.clear();
+        for (const auto& [begin, extent] : kept) {
+            extents.push_back(extent);
+        }
+    }
+
     WalIndex& index_;
-    std::vector<Noted> noted_;
-    std::set<std::pair<std::uint64_t, std::uint64_t>> discarded_;
+    std::deque<Noted> noted_;
+    std::map<Lsn, ByteBuffer> payloads_;
+    std::map<Lsn, std::vector<WalCheckpointQueue>> checkpoints_;
+    std::vector<LsnRange> discarded_;
     Lsn durable_;
+    Lsn run_first_max_;
 };
+
+/// Moves the newest segments that hold nothing readable out of the log.
+void set_unreadable_apart(WalIndex& index) {
+    auto& segments = index.segments;
+    while (!segments.empty() && !segments.back().header_valid && segments.back().records == 0) {
+        index.stats.torn_bytes += segments.back().unreadable_bytes;
+        index.unreadable.push_back(std::move(segments.back()));
+        segments.pop_back();
+    }
+}
 
 }  // namespace
 
@@ -267,14 +390,19 @@ Result<WalIndex> index_log(const RequestContext& context,
             continue;
         }
         if (segment.header_valid) {
-            index.last_epoch = std::max(index.last_epoch, segment.header.epoch);
+            if (index.log_id != 0 && segment.header.log_id != index.log_id) {
+                return Error(ErrorCode::kConflict,
+                             fmt::format("{} belongs to another log than the segments before it: "
+                                         "move it out of the directory",
+                                         path));
+            }
             index.log_id = segment.header.log_id;
-        } else if (segment.records > 0) {
-            index.damage.push_back(fmt::format("{}: the segment's header cannot be read", path));
-            index.damaged_segments.push_back(number);
         }
-        index.stats.torn_bytes += segment.unreadable_bytes;
         index.segments.push_back(std::move(segment));
+    }
+    set_unreadable_apart(index);
+    for (const auto& segment : index.segments) {
+        index.stats.torn_bytes += segment.unreadable_bytes;
     }
     index.stats.segments = index.segments.size();
     indexer.finish();

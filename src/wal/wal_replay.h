@@ -42,13 +42,19 @@ struct WalScannedSegment {
     WalSegmentHeader header;
     std::uint64_t records = 0;
     std::uint64_t end = 0;  ///< One past the last valid record.
+    std::uint64_t first_record_offset = 0;
+    Lsn first_record_lsn;
     Lsn last_lsn;
-    /// Bytes between valid records, or a damaged header: something was written and cannot be read.
+    std::uint64_t epoch = 0;  ///< Of the header, or of the first valid record without one.
+    /// Bytes between valid records, or a damaged header: something was written
+    /// and cannot be read.
     std::uint64_t unreadable_bytes = 0;
 };
 
-/// Reads one segment from front to back and calls `visit` for every valid record; after something
-/// unreadable it searches for the next valid record. Never fails because of what the file holds.
+/// Reads one segment from front to back and calls `visit` for every valid
+/// record; after something unreadable it searches for the next valid record.
+/// What the file holds makes it fail only if the header is whole and of another
+/// format version (kConflict).
 Result<WalScannedSegment> scan_segment(
     const RequestContext& context,
     FileSystem& fs,
@@ -67,21 +73,27 @@ struct WalReplayQueue {
 
 /// Everything the log's records say, before any payload is delivered.
 struct WalIndex {
-    std::vector<WalScannedSegment> segments;  ///< Ascending; without those never written.
+    std::vector<WalScannedSegment> segments;  ///< Ascending; without those below.
     std::vector<WalScannedSegment> unused;    ///< Prepared and never written.
+    /// The newest ones, if neither header nor any record can be read: torn when
+    /// they were begun.
+    std::vector<WalScannedSegment> unreadable;
     std::map<QueueId, WalReplayQueue> queues;
     WalReplayStats stats;
     Lsn last_lsn;      ///< Highest LSN seen anywhere, discarded or not.
     Lsn accepted_lsn;  ///< Highest LSN that counts.
-    std::uint64_t last_epoch = 0;
+    Lsn durable_lsn;   ///< Highest LSN that any record or header knows to be on
+                       ///< stable storage.
     std::uint64_t log_id = 0;
     std::uint64_t last_number = 0;
     std::vector<std::string> damage;  ///< For people, one finding a line.
     std::vector<std::uint64_t> damaged_segments;
 };
 
-/// Reads the headers of all segments of `directory` and decides what counts (docs/formats/wal.md,
-/// "What a replay accepts").
+/// Reads all segments of `directory`, one after the other, and decides what
+/// counts (docs/formats/wal.md, "What a replay accepts"). Keeps about 100 bytes
+/// for each record. kConflict: a segment of another log or of a format that
+/// this program does not read.
 Result<WalIndex> index_log(const RequestContext& context,
                            FileSystem& fs,
                            const std::string& directory);

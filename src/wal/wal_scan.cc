@@ -1,4 +1,5 @@
-// Reads one segment: valid records in order, re-synchronising after what cannot be read.
+// Reads one segment: valid records in order, re-synchronising after what cannot
+// be read.
 #include <algorithm>
 #include <optional>
 
@@ -10,12 +11,14 @@
 namespace molesignal {
 namespace {
 
-/// A window over the file that moves forward, so that a segment is never held in memory whole.
+/// A window over the file that moves forward, so that a segment is never held
+/// in memory whole.
 class Window {
 public:
     Window(File& file, std::uint64_t file_bytes) : file_(file), file_bytes_(file_bytes) {}
 
-    /// `count` bytes at `offset`, or fewer at the end of the file. Valid until the next call.
+    /// `count` bytes at `offset`, or fewer at the end of the file. Valid until
+    /// the next call.
     Result<Bytes> at(std::uint64_t offset, std::uint64_t count) {
         count = std::min(count, file_bytes_ - std::min(file_bytes_, offset));
         if (offset < begin_ || offset + count > begin_ + buffer_.size()) {
@@ -59,7 +62,11 @@ public:
                 offset = next;
                 continue;
             }
-            ++segment_.records;
+            if (segment_.records++ == 0) {
+                segment_.first_record_offset = offset;
+                segment_.first_record_lsn = record->header.lsn;
+                segment_.epoch = record->header.epoch;
+            }
             segment_.last_lsn = record->header.lsn;
             const auto size = record_bytes(record->header.payload_bytes);
             MS_TRY_VOID(visit(*record));
@@ -79,6 +86,9 @@ private:
         if (header && header->number == segment_.number) {
             segment_.header_valid = true;
             segment_.header = *header;
+            segment_.epoch = header->epoch;
+        } else if (!header && header.error().code() == ErrorCode::kConflict) {
+            return std::move(header).error().wrap(segment_.path);
         } else if (!header && header.error().code() == ErrorCode::kNotFound) {
             MS_TRY(const auto any, nonzero_from(0));
             segment_.never_written = any == 0;
@@ -90,13 +100,16 @@ private:
         using Found = std::optional<WalScannedRecord>;
         MS_TRY(const auto head, window_.at(offset, kRecordHeaderBytes));
         const auto header = decode_record_header(head);
-        // A payload length from a header with a good checksum is bounded by the file before it is
-        // used.
+        // A payload length from a header with a good checksum is bounded by the
+        // file before it is used.
         if (!header || header->lsn <= segment_.last_lsn ||
             header->payload_bytes > segment_.file_bytes - offset - kRecordHeaderBytes) {
             return Found();
         }
-        if (segment_.header_valid && header->epoch != segment_.header.epoch) {
+        // The epoch is random and known to nobody outside: bytes that a client sent
+        // and that look like a record are not taken for one.
+        const bool epoch_known = segment_.header_valid || segment_.records > 0;
+        if (epoch_known && header->epoch != segment_.epoch) {
             return Found();
         }
         MS_TRY(const auto whole, window_.at(offset, kRecordHeaderBytes + header->payload_bytes));
@@ -108,7 +121,8 @@ private:
             .header = *header, .segment = segment_.number, .offset = offset, .payload = payload});
     }
 
-    /// The next offset after `offset` that holds a valid record, or the file's size.
+    /// The next offset after `offset` that holds a valid record, or the file's
+    /// size.
     Result<std::uint64_t> find_next(std::uint64_t offset) {
         constexpr std::uint64_t kStepBytes = 64U << 10U;
         const auto magic = kRecordMagic;
