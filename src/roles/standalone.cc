@@ -5,10 +5,7 @@
 
 #include <fmt/format.h>
 
-#if __has_include("api/grpc/otlp_grpc_server.h")
 #include "api/grpc/otlp_grpc_server.h"
-#define MS_HAS_GRPC 1
-#endif
 #include "api/http/http_api.h"
 #include "api/services.h"
 #include "auth/authenticator.h"
@@ -156,9 +153,7 @@ private:
     std::unique_ptr<Retention> retention_;
     std::unique_ptr<HttpApi> http_api_;
     std::unique_ptr<HttpServer> http_;
-#if MS_HAS_GRPC
     std::unique_ptr<OtlpGrpcServer> grpc_;
-#endif
     Background background_;
     bool closed_ = false;
 };
@@ -314,7 +309,6 @@ Result<> StandaloneServer::run() {
     services_.sql = sql_.get();
     services_.queries = &queries_;
     services_.started.store(true, std::memory_order_release);
-#if MS_HAS_GRPC
     MS_TRY(grpc_,
            OtlpGrpcServer::start({.otlp_listen = config_.otlp.grpc_listen,
                                   .grpc_listen = config_.grpc.listen,
@@ -322,7 +316,6 @@ Result<> StandaloneServer::run() {
                                  services_));
     addresses_.otlp_grpc = grpc_->otlp_address();
     addresses_.grpc = grpc_->grpc_address();
-#endif
     start_background();
     health_.set_phase(Health::Phase::kReady);
     MS_PASS_FAILPOINT(start_ready);
@@ -379,11 +372,9 @@ Result<> StandaloneServer::drain() {
     health_.set_phase(Health::Phase::kDraining);
     const auto deadline =
         clock_.steady_now() + std::chrono::seconds(config_.node.drain_timeout_secs);
-#if MS_HAS_GRPC
     if (grpc_ != nullptr) {
         grpc_->drain(deadline);
     }
-#endif
     if (http_ != nullptr) {
         if (auto drained = http_->drain(deadline); !drained) {
             log_warn("requests were cut at the end of the drain time-out",

@@ -29,6 +29,7 @@ std::vector<std::string> organization_headers(const HttpRequest& request) {
 HttpApi::HttpApi(ApiServices& services) : services_(services) {
     add_system_routes(routes_, services);
     add_ingest_routes(routes_, services);
+    add_otlp_routes(routes_, services);
     add_query_routes(routes_, services);
     add_stream_routes(routes_, services);
     add_token_routes(routes_, services);

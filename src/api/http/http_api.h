@@ -32,6 +32,7 @@ private:
 /// Each adds its routes; one for each source file.
 void add_system_routes(RouteTable& routes, ApiServices& services);
 void add_ingest_routes(RouteTable& routes, ApiServices& services);
+void add_otlp_routes(RouteTable& routes, ApiServices& services);
 void add_query_routes(RouteTable& routes, ApiServices& services);
 void add_stream_routes(RouteTable& routes, ApiServices& services);
 void add_token_routes(RouteTable& routes, ApiServices& services);
