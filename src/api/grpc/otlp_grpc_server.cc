@@ -161,8 +161,9 @@ public:
         }
         const auto left =
             std::max<std::int64_t>(0, deadline.value - services_.clock.steady_now().value);
-        server_->Shutdown(
-            gpr_time_add(gpr_now(GPR_CLOCK_REALTIME), gpr_time_from_nanos(left, GPR_TIMESPAN)));
+        const std::chrono::nanoseconds until(services_.clock.now().value + left);
+        server_->Shutdown(std::chrono::system_clock::time_point(
+            std::chrono::duration_cast<std::chrono::system_clock::duration>(until)));
         logs_.stop();
         server_.reset();
     }
