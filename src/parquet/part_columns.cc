@@ -119,13 +119,12 @@ bool round_up(std::string& value) {
 PartColumn::PartColumn(std::string column_name,
                        FieldId id,
                        FieldType type,
-                       std::vector<const HotColumnView*> views)
+                       std::vector<const HotColumnView*> views,
+                       std::span<const RowRef> rows)
     : name_(std::move(column_name)), id_(id), type_(type), views_(std::move(views)) {
-    std::uint64_t rows = 0;
     coded_ = is_variable_width(type_) && type_ != FieldType::kBytes;
     for (const auto* view : views_) {
         if (view != nullptr) {
-            rows += view->rows;
             coded_ = coded_ && view->encoding == HotEncoding::kDictionary;
         }
     }
@@ -134,26 +133,34 @@ PartColumn::PartColumn(std::string column_name,
     }
 }
 
-void PartColumn::build_dictionary(std::uint64_t rows) {
+void PartColumn::build_dictionary(std::span<const RowRef> rows) {
+    // Only values that a row of the part has: readers may compute with every entry of a dictionary,
+    // and the memtable's placeholder for null is no value of the column.
+    constexpr std::int32_t kUnused = -1;
     std::unordered_map<std::string_view, std::int32_t> numbers;
     part_codes_.resize(views_.size());
-    const auto limit =
-        std::min<std::uint64_t>(kDictionaryMax, std::max<std::uint64_t>(64, rows / kRowsPerEntry));
-    for (std::size_t i = 0; i < views_.size(); ++i) {
-        const auto* view = views_[i];
-        if (view == nullptr) {
+    const auto limit = std::min<std::uint64_t>(
+        kDictionaryMax, std::max<std::uint64_t>(64, rows.size() / kRowsPerEntry));
+    for (const auto ref : rows) {
+        const auto* view = views_[ref.chunk()];
+        if (view == nullptr || view->is_null(ref.row())) {
             continue;
         }
-        auto& codes = part_codes_[i];
-        codes.reserve(view->dictionary_size);
-        for (std::uint32_t code = 0; code < view->dictionary_size; ++code) {
-            const auto [found, is_new] = numbers.try_emplace(
-                view->spans[code].view(), static_cast<std::int32_t>(numbers.size()));
-            if (is_new) {
-                dictionary_values_.push_back(found->first);
-            }
-            codes.push_back(found->second);
+        auto& codes = part_codes_[ref.chunk()];
+        if (codes.empty()) {
+            codes.assign(view->dictionary_size, kUnused);
         }
+        const auto code = view->codes[ref.row()];
+        if (codes[code] != kUnused) {
+            continue;
+        }
+        const auto [found, is_new] = numbers.try_emplace(view->spans[code].view(),
+                                                         static_cast<std::int32_t>(numbers.size()));
+        codes[code] = found->second;
+        if (!is_new) {
+            continue;
+        }
+        dictionary_values_.push_back(found->first);
         if (numbers.size() > limit) {
             coded_ = false;
             part_codes_.clear();
@@ -166,7 +173,6 @@ void PartColumn::build_dictionary(std::uint64_t rows) {
         MS_ASSERT(builder.Append(value).ok());
     }
     dictionary_ = value_of(builder.Finish());
-    dictionary_used_.assign(dictionary_values_.size(), false);
 }
 
 std::shared_ptr<arrow::DataType> PartColumn::arrow_type() const {
@@ -330,7 +336,6 @@ std::shared_ptr<arrow::Array> PartColumn::gather_coded(std::span<const RowRef> r
             continue;
         }
         codes[i] = part_codes_[chunk][view->codes[rows[i].row()]];
-        dictionary_used_[static_cast<std::size_t>(codes[i])] = true;
         ++values_;
     }
     nulls_ += static_cast<std::uint64_t>(validity.nulls());
@@ -364,15 +369,8 @@ bool PartColumn::zone(WrittenZone& zone) const {
     auto smallest = min_text_;
     auto largest = max_text_;
     if (coded_) {
-        bool first = true;
-        for (std::size_t i = 0; i < dictionary_values_.size(); ++i) {
-            if (!dictionary_used_[i]) {
-                continue;
-            }
-            smallest = first ? dictionary_values_[i] : std::min(smallest, dictionary_values_[i]);
-            largest = first ? dictionary_values_[i] : std::max(largest, dictionary_values_[i]);
-            first = false;
-        }
+        smallest = *std::ranges::min_element(dictionary_values_);
+        largest = *std::ranges::max_element(dictionary_values_);
     }
     zone.min = std::string(cut_text(smallest));
     zone.max = std::string(largest);

@@ -22,10 +22,12 @@ namespace molesignal {
 /// them. One thread at a time.
 class PartColumn {
 public:
+    /// `rows` are all rows that will be gathered; used during the call only.
     PartColumn(std::string column_name,
                FieldId id,
                FieldType type,
-               std::vector<const HotColumnView*> views);
+               std::vector<const HotColumnView*> views,
+               std::span<const RowRef> rows);
 
     const std::string& name() const { return name_; }
     FieldId id() const { return id_; }
@@ -45,7 +47,7 @@ private:
     std::shared_ptr<arrow::Array> gather_fixed(std::span<const RowRef> rows);
     std::shared_ptr<arrow::Array> gather_plain(std::span<const RowRef> rows);
     std::shared_ptr<arrow::Array> gather_coded(std::span<const RowRef> rows);
-    void build_dictionary(std::uint64_t rows);
+    void build_dictionary(std::span<const RowRef> rows);
     void note_number(std::uint64_t bits);
     void note_text(std::string_view value);
 
@@ -56,7 +58,6 @@ private:
     bool coded_ = false;
     std::vector<std::vector<std::int32_t>> part_codes_;  ///< By chunk and the chunk's code.
     std::shared_ptr<arrow::Array> dictionary_;
-    std::vector<bool> dictionary_used_;
     std::vector<std::string_view> dictionary_values_;
 
     std::uint64_t values_ = 0;

@@ -63,7 +63,7 @@ class PartFile {
 public:
     PartFile(std::span<const HotChunk> chunks, ShardId shard) : chunks_(chunks), shard_(shard) {}
 
-    Result<> plan_columns(const StreamSchema& schema) {
+    Result<> plan_columns(const StreamSchema& schema, std::span<const RowRef> rows) {
         std::vector<std::pair<std::string, FieldType>> found;
         std::map<std::pair<std::string, FieldType>, std::vector<const HotColumnView*>> views;
         for (std::size_t i = 0; i < chunks_.size(); ++i) {
@@ -102,7 +102,7 @@ public:
                     name = fmt::format("{}__{}_{}", key.first, field_type_name(key.second), suffix);
                 }
             }
-            columns_.emplace_back(std::move(name), id, key.second, std::move(views.at(key)));
+            columns_.emplace_back(std::move(name), id, key.second, std::move(views.at(key)), rows);
         }
         return {};
     }
@@ -272,7 +272,7 @@ Result<WrittenPart> write_part(const PartSlice& slice,
     part.sort_order =
         slice.sort_field.empty() ? "_timestamp desc" : slice.sort_field + ", _timestamp desc";
     PartFile file(chunks, shard);
-    MS_TRY_VOID(file.plan_columns(schema));
+    MS_TRY_VOID(file.plan_columns(schema, slice.rows));
     // Gathered arrays of one row group and what the encoders hold: about 48 bytes a value.
     constexpr std::uint64_t kBytesPerValue = 48;
     const auto group_rows = std::min<std::uint64_t>(slice.rows.size(), options.rows_per_group);

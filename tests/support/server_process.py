@@ -74,6 +74,17 @@ class ServerProcess:
             raise AssertionError(f"ingest answered {status}: {answer.decode(errors='replace')}")
         return json.loads(answer)
 
+    def flush(self, stream, seconds=60):
+        """Waits until the stream has no hot rows; the server must flush by itself or by a forced row."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            streams = json.loads(self.request("GET", "/api/v1/streams")[2])["streams"]
+            if not any(entry["name"] == stream and entry["hot_rows"] for entry in streams):
+                return
+            self.request("POST", "/api/v1/flush")
+            time.sleep(0.02)
+        raise TimeoutError(f"{stream} still has hot rows after {seconds} s")
+
     def kill(self):
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGKILL)

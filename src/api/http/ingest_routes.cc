@@ -79,6 +79,17 @@ void add_ingest_routes(RouteTable& routes, ApiServices& services) {
         {.name = "commit", .in = "query", .description = "auto, wait_for or force"}};
     route.handler = [&services](ApiCall& call) { return ingest_logs(call, services); };
     routes.add(std::move(route));
+
+    Route flush;
+    flush.method = "POST";
+    flush.path = "/api/v1/flush";
+    flush.permission = Permission::kAdmin;
+    flush.summary = "Flushes every acknowledged row to parts; answers when they are committed";
+    flush.handler = [&services](ApiCall& call) -> Result<HttpResponse> {
+        MS_TRY_VOID(services.ingester->flush_all(call.context));
+        return HttpResponse::json(200, R"({"flushed":true})");
+    };
+    routes.add(std::move(flush));
 }
 
 }  // namespace molesignal
