@@ -8,6 +8,7 @@
 #include <google/protobuf/arena.h>
 #include <google/protobuf/io/coded_stream.h>
 #include <google/protobuf/io/zero_copy_stream_impl_lite.h>
+#include <google/protobuf/stubs/logging.h>
 
 #include "ingest/batch_builder.h"
 #include "ingest/otlp_json.h"
@@ -239,6 +240,9 @@ private:
 Result<DecodedBatch> decode_otlp_logs(Bytes protobuf,
                                       const DecodeLimits& limits,
                                       const DecodeSettings& settings) {
+    // The library would write a line to stderr for each bad message that somebody sends.
+    static auto* const silenced = google::protobuf::SetLogHandler(nullptr);
+    (void)silenced;
     google::protobuf::Arena arena;
     auto* request = google::protobuf::Arena::CreateMessage<Request>(&arena);
     if (protobuf.size() > INT32_MAX) {

@@ -18,6 +18,7 @@
 #include "metadata/open_catalogue.h"
 #include "net/http_server.h"
 #include "objectstore/local_object_store.h"
+#include "objectstore/metered_object_store.h"
 #include "objectstore/s3_object_store.h"
 #include "query/query_registry.h"
 #include "query/sql/sql_engine.h"
@@ -184,6 +185,11 @@ Result<> StandaloneServer::open_object_store(const RequestContext& context) {
                    clock_,
                    random_));
     }
+    objects_ = std::make_unique<MeteredObjectStore>(
+        std::move(objects_),
+        options.backend == ObjectBackend::kLocal ? "local" : "s3",
+        clock_,
+        metrics_);
     if (auto probed = probe_object_store(context, *objects_, random_); !probed) {
         return std::move(probed).error().wrap(
             fmt::format("the object store ({}) does not work", objects_->describe()));
