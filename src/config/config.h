@@ -49,7 +49,7 @@ struct AuthConfig {
 };
 
 enum class FlushStrategy : std::uint8_t { kBatch = 1, kEveryWrite = 2, kNone = 3 };
-enum class SyncLevel : std::uint8_t { kData = 1, kAll = 2, kNone = 3 };
+enum class SyncLevel : std::uint8_t { kData = 1, kNone = 2 };
 struct WalConfig {
     std::string dir = "wal";
     std::int64_t segment_size_mb = 64;

@@ -172,7 +172,7 @@ TEST(Config, EveryProblemIsReported) {
         failure(file("[http]\nio_threads = 0\nlistem = 1\n[wal]\nsync_level = \"x\"\n"));
     EXPECT_THAT(message, HasSubstr("http.io_threads = '0': must be 1 to 256 threads"));
     EXPECT_THAT(message, HasSubstr("http.listem"));
-    EXPECT_THAT(message, HasSubstr("wal.sync_level = 'x': must be one of data, all, none"));
+    EXPECT_THAT(message, HasSubstr("wal.sync_level = 'x': must be one of data, none"));
 }
 
 TEST(Config, ConflictingVariables) {

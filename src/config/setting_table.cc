@@ -9,7 +9,7 @@ namespace {
 using Words = std::string_view;
 constexpr std::array<Words, 2> kAuthModes{"none", "token"};
 constexpr std::array<Words, 3> kFlushStrategies{"batch", "every_write", "none"};
-constexpr std::array<Words, 3> kSyncLevels{"data", "all", "none"};
+constexpr std::array<Words, 2> kSyncLevels{"data", "none"};
 constexpr std::array<Words, 2> kObjectBackends{"local", "s3"};
 constexpr std::array<Words, 2> kMetaBackends{"sqlite", "postgres"};
 constexpr std::array<Words, 4> kLogLevels{"debug", "info", "warn", "error"};
@@ -82,18 +82,18 @@ const Setting kTable[] = {
      .ref = MS_MEMBER(wal.dir), .form = TextForm::kRequired},
     {.key = "wal.segment_size_mb", .meaning = "Size of one file of the log, allocated in advance.",
      .ref = MS_MEMBER(wal.segment_size_mb), .minimum = 1, .maximum = 4096, .unit = "MiB"},
-    {.key = "wal.total_mb", .meaning = "Size of the whole log; above it writers get 503 until a flush has freed space.",
+    {.key = "wal.total_mb", .meaning = "Size of the whole log; above it writers get 429 until a flush has freed space.",
      .ref = MS_MEMBER(wal.total_mb), .minimum = 4, .maximum = 16e6, .unit = "MiB"},
     {.key = "wal.reserve_mb", .meaning = "Space kept aside, used to go on flushing when the disk is full.",
      .ref = MS_MEMBER(wal.reserve_mb), .minimum = 0, .maximum = 65'536, .unit = "MiB"},
     {.key = "wal.flush_strategy", .meaning = "`batch`: one sync serves all waiting writers, before they are acknowledged. `every_write`: a sync for each write. `none`: acknowledges before the sync; a power cut or crash of the machine can lose acknowledged rows.",
      .ref = MS_CHOICE(wal.flush_strategy), .choices = kFlushStrategies},
-    {.key = "wal.sync_level", .meaning = "`data`: fdatasync. `all`: fsync. `none`: no sync at all; a power cut can lose acknowledged rows.",
+    {.key = "wal.sync_level", .meaning = "`data`: fdatasync (size and name of a segment are durable before its first record). `none`: no sync at all; a power cut can lose acknowledged rows.",
      .ref = MS_CHOICE(wal.sync_level), .choices = kSyncLevels},
 
     {.key = "ingester.buffer_max_mb", .meaning = "Rows of one stream in memory; more are flushed to a Parquet part.",
      .ref = MS_MEMBER(ingester.buffer_max_mb), .minimum = 1, .maximum = 65'536, .unit = "MiB"},
-    {.key = "ingester.max_buffer_memory_mb", .meaning = "Rows of all streams in memory; beyond it writers wait, then get 503.",
+    {.key = "ingester.max_buffer_memory_mb", .meaning = "Rows of all streams in memory; beyond it writers wait, then get 429.",
      .ref = MS_MEMBER(ingester.max_buffer_memory_mb), .minimum = 1, .maximum = 1e6, .unit = "MiB"},
     {.key = "ingester.flush_interval_secs", .meaning = "Longest time that rows stay in memory only.",
      .ref = MS_MEMBER(ingester.flush_interval_secs), .minimum = 1, .maximum = kDaySecs, .unit = "s",
@@ -102,7 +102,7 @@ const Setting kTable[] = {
      .ref = MS_MEMBER(ingester.flush_parallelism), .minimum = 1, .maximum = 64, .unit = "threads"},
     {.key = "ingester.shard_idle_secs", .meaning = "A shard without writes for this long is flushed and closed.",
      .ref = MS_MEMBER(ingester.shard_idle_secs), .minimum = 1, .maximum = kDaySecs, .unit = "s"},
-    {.key = "ingester.persist_timeout_ms", .meaning = "Longest time that a write waits for memory or the log; then 503.",
+    {.key = "ingester.persist_timeout_ms", .meaning = "Longest time that a write waits for memory; then 429.",
      .ref = MS_MEMBER(ingester.persist_timeout_ms), .minimum = 1, .maximum = 600'000, .unit = "ms"},
     {.key = "ingester.streams_max", .meaning = "Streams of one organisation.",
      .ref = MS_MEMBER(ingester.streams_max), .minimum = 1, .maximum = 1e6, .unit = "streams"},

@@ -238,6 +238,18 @@ Result<> StandaloneServer::open_engines(const RequestContext& context) {
                                   next = rows + 1'000'000;
                               }
                           }));
+    const bool relaxed = ingester_options(config_).wal.flush_strategy == WalFlushStrategy::kNone;
+    metrics_
+        .gauge("wal_sync_relaxed",
+               "1 if rows are acknowledged before they are on stable storage, by the settings")
+        .set(relaxed ? 1 : 0);
+    if (relaxed) {
+        log_warn(
+            "rows are acknowledged before they are on stable storage: a power cut can lose them",
+            {{"wal.flush_strategy",
+              config_.wal.flush_strategy == FlushStrategy::kNone ? "none" : "set"},
+             {"wal.sync_level", config_.wal.sync_level == SyncLevel::kNone ? "none" : "data"}});
+    }
     const auto& replay = ingester_->wal().replay_stats();
     if (replay.segments > 0) {
         log_info("replayed the write-ahead log",
