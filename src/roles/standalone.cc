@@ -2,6 +2,7 @@
 
 #include <array>
 #include <atomic>
+#include <cstdlib>
 
 #include <fmt/format.h>
 
@@ -23,6 +24,7 @@
 #include "query/query_registry.h"
 #include "query/sql/sql_engine.h"
 #include "roles/background.h"
+#include "roles/owner_lease.h"
 
 namespace molesignal {
 namespace {
@@ -128,7 +130,11 @@ public:
 private:
     Result<> open_object_store(const RequestContext& context);
     Result<> open_catalogue(const RequestContext& context);
-    Result<> open_engines(const RequestContext& context);
+    Result<> open_ingester(const RequestContext& context);
+    Result<> open_readers();
+    void renew_lease();
+    void report_durability();
+    void report_replay();
     Result<> listen();
     void start_background();
     void update_gauges();
@@ -147,6 +153,7 @@ private:
     std::unique_ptr<S3Library> s3_;
     std::unique_ptr<ObjectStore> objects_;
     std::unique_ptr<Catalogue> catalogue_;
+    std::unique_ptr<OwnerLease> owner_;
     std::unique_ptr<Authenticator> authenticator_;
     QueryRegistry queries_;
     std::unique_ptr<Ingester> ingester_;
@@ -212,10 +219,12 @@ Result<> StandaloneServer::open_catalogue(const RequestContext& context) {
         return std::move(migrated).error().wrap(
             fmt::format("the catalogue ({})", catalogue_->describe()));
     }
-    return {};
+    MS_TRY(auto node_id, load_node_id(fs_, resolve_path(config_, "node_id"), clock_, random_));
+    owner_ = std::make_unique<OwnerLease>(*catalogue_, std::move(node_id));
+    return owner_->take(context);
 }
 
-Result<> StandaloneServer::open_engines(const RequestContext& context) {
+Result<> StandaloneServer::open_ingester(const RequestContext& context) {
     MS_TRY(authenticator_,
            Authenticator::open(context, *catalogue_, clock_, random_, config_.auth.mode));
     MS_TRY(auto first_token, authenticator_->ensure_bootstrap_token(context));
@@ -238,6 +247,12 @@ Result<> StandaloneServer::open_engines(const RequestContext& context) {
                                   next = rows + 1'000'000;
                               }
                           }));
+    report_durability();
+    report_replay();
+    return {};
+}
+
+void StandaloneServer::report_durability() {
     const bool relaxed = ingester_options(config_).wal.flush_strategy == WalFlushStrategy::kNone;
     metrics_
         .gauge("wal_sync_relaxed",
@@ -250,6 +265,9 @@ Result<> StandaloneServer::open_engines(const RequestContext& context) {
               config_.wal.flush_strategy == FlushStrategy::kNone ? "none" : "set"},
              {"wal.sync_level", config_.wal.sync_level == SyncLevel::kNone ? "none" : "data"}});
     }
+}
+
+void StandaloneServer::report_replay() {
     const auto& replay = ingester_->wal().replay_stats();
     if (replay.segments > 0) {
         log_info("replayed the write-ahead log",
@@ -268,6 +286,9 @@ Result<> StandaloneServer::open_engines(const RequestContext& context) {
                 replay.damaged_records,
                 resolve_path(config_, config_.wal.dir)));
     }
+}
+
+Result<> StandaloneServer::open_readers() {
     SqlEngineOptions sql;
     sql.threads = static_cast<std::size_t>(config_.query.threads);
     sql.memory_bytes = config_.query.memory_mb * kMegabyte;
@@ -320,7 +341,8 @@ Result<> StandaloneServer::run() {
     MS_PASS_FAILPOINT(start_object_store_probed);
     MS_TRY_VOID(open_catalogue(probe_context));
     MS_PASS_FAILPOINT(start_migrated);
-    MS_TRY_VOID(open_engines(context));
+    MS_TRY_VOID(open_ingester(context));
+    MS_TRY_VOID(open_readers());
     services_.catalogue = catalogue_.get();
     services_.authenticator = authenticator_.get();
     services_.ingester = ingester_.get();
@@ -340,7 +362,26 @@ Result<> StandaloneServer::run() {
     return {};
 }
 
+void StandaloneServer::renew_lease() {
+    auto context = RequestContext::background(clock_, "lease");
+    context.deadline = clock_.steady_now() + std::chrono::seconds(10);
+    const auto renewed = owner_->renew(context);
+    if (renewed) {
+        return;
+    }
+    if (renewed.error().code() != ErrorCode::kConflict) {
+        log_warn("the catalogue's owner lease was not renewed",
+                 {{"error", renewed.error().message()}});
+        return;
+    }
+    // Ending at once loses nothing: every acknowledged row is in the log on this machine.
+    log_error("another server took over the catalogue; this one ends",
+              {{"error", renewed.error().message()}});
+    std::_Exit(EXIT_FAILURE);
+}
+
 void StandaloneServer::start_background() {
+    background_.repeat(OwnerLease::kRenewalInterval, [this] { renew_lease(); });
     background_.repeat(std::chrono::seconds(1), [this] { update_gauges(); });
     background_.repeat(
         std::chrono::seconds(config_.store.object.health_probe_interval_secs), [this] {
@@ -406,6 +447,12 @@ Result<> StandaloneServer::drain() {
         result = ingester_->close(RequestContext::background(clock_, "drain"));
     }
     sql_.reset();
+    if (owner_ != nullptr) {
+        auto context = RequestContext::background(clock_, "drain");
+        context.deadline = clock_.steady_now() + std::chrono::seconds(5);
+        // Not essential: the lease ends by itself.
+        (void)owner_->release(context);
+    }
     return result;
 }
 

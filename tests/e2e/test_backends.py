@@ -1,7 +1,8 @@
 """The same server on a real S3 server and on a real Postgres: rows, restarts, parts in the bucket."""
 import pytest
-import s3_server
 import postgres_server
+import s3_server
+from server_process import ServerProcess
 
 
 def fill_and_check(start, arguments, environment):
@@ -37,11 +38,14 @@ def test_postgres(start):
     if postgres_server.find_programs() is None:
         pytest.skip("no Postgres server is installed (scripts/setup)")
     with postgres_server.PostgresServer() as database:
-        fill_and_check(start, ["--set", "store.meta.backend=postgres", "--set", f"store.meta.dsn={database.url}"], {})
+        arguments = ["--set", "store.meta.backend=postgres", "--set", f"store.meta.dsn={database.url}"]
+        fill_and_check(start, arguments, {})
+        first = start(*arguments)
+        second = ServerProcess(first.data_dir.parent / "second", arguments)
+        assert second.wait_ready(60) is False and "another server uses the catalogue" in second.tail()
 
 
 def test_a_wrong_store_is_a_clear_error_at_start(tmp_path):
-    from server_process import ServerProcess
     server = ServerProcess(tmp_path / "data", ["--set", "store.object.backend=s3",
                                                "--set", "store.object.endpoint=http://127.0.0.1:1",
                                                "--set", "store.object.bucket=none",
