@@ -68,6 +68,10 @@ PartInfo describe_part(const Shard& shard,
                                   .max = std::move(zone.max),
                                   .null_count = static_cast<std::int64_t>(zone.null_count)});
     }
+    for (const auto& group : written.row_groups) {
+        part.row_groups.push_back({.rows = static_cast<std::int64_t>(group.rows),
+                                   .byte_end = static_cast<std::int64_t>(group.byte_end)});
+    }
     part.sort_order = std::move(written.sort_order);
     return part;
 }

@@ -69,6 +69,13 @@ struct ZoneMap {
     std::int64_t null_count = 0;
 };
 
+/// Where a row group lies in the part's Parquet object; groups follow each other from its start.
+struct RowGroupInfo {
+    std::int64_t rows = 0;
+    std::int64_t byte_end = 0;  ///< One past its last byte.
+    friend bool operator==(const RowGroupInfo&, const RowGroupInfo&) = default;
+};
+
 /// An immutable set of rows in the object store.
 struct PartInfo {
     std::string id;  ///< ULID.
@@ -84,6 +91,7 @@ struct PartInfo {
                             ///< it by time.
     std::vector<FieldId> fields;  ///< The columns that the part has.
     std::vector<ZoneMap> zone_maps;
+    std::vector<RowGroupInfo> row_groups;  ///< In file order.
     std::int32_t format_version = 1;
     std::string sort_order;          ///< For people and planners: "service,_timestamp".
     std::int64_t added_version = 0;  ///< Set by commit.

@@ -11,7 +11,9 @@
 namespace molesignal {
 namespace {
 
-constexpr char kStatisticsVersion = 1;
+constexpr char kStatisticsVersion = 2;
+/// Before row groups were recorded.
+constexpr char kStatisticsWithoutGroups = 1;
 
 void append_varint(std::string& out, std::uint64_t value) {
     while (value >= 0x80) {
@@ -107,16 +109,15 @@ Result<std::vector<std::string>> read_names(simdjson::dom::element element,
 
 }  // namespace
 
-std::string encode_statistics(const std::vector<FieldId>& fields,
-                              const std::vector<ZoneMap>& zone_maps) {
+std::string encode_statistics(const PartInfo& part) {
     std::string out(1, kStatisticsVersion);
-    append_varint(out, fields.size());
-    for (const auto field : fields) {
+    append_varint(out, part.fields.size());
+    for (const auto field : part.fields) {
         MS_ASSERT(field.value >= 0);
         append_varint(out, static_cast<std::uint32_t>(field.value));
     }
-    append_varint(out, zone_maps.size());
-    for (const auto& zone : zone_maps) {
+    append_varint(out, part.zone_maps.size());
+    for (const auto& zone : part.zone_maps) {
         MS_ASSERT(zone.field.value >= 0);
         append_varint(out, static_cast<std::uint32_t>(zone.field.value));
         append_varint(out, static_cast<std::uint64_t>(zone.null_count));
@@ -125,31 +126,41 @@ std::string encode_statistics(const std::vector<FieldId>& fields,
         append_varint(out, zone.max.size());
         out += zone.max;
     }
+    append_varint(out, part.row_groups.size());
+    for (const auto& group : part.row_groups) {
+        append_varint(out, static_cast<std::uint64_t>(group.rows));
+        append_varint(out, static_cast<std::uint64_t>(group.byte_end));
+    }
     return out;
 }
 
-Result<> decode_statistics(std::string_view text,
-                           std::vector<FieldId>& fields,
-                           std::vector<ZoneMap>& zone_maps) {
-    if (text.empty() || text.front() != kStatisticsVersion) {
+Result<> decode_statistics(std::string_view text, PartInfo& part) {
+    const auto version = text.empty() ? -1 : static_cast<int>(text.front());
+    if (version != kStatisticsVersion && version != kStatisticsWithoutGroups) {
         return Error(ErrorCode::kCorruption,
-                     fmt::format("catalogue column statistics: version {} is unknown",
-                                 text.empty() ? -1 : static_cast<int>(text.front())));
+                     fmt::format("catalogue column statistics: version {} is unknown", version));
     }
     StatisticsReader reader(text.substr(1));
     const auto field_count = reader.count();
-    fields.reserve(field_count);
+    part.fields.reserve(field_count);
     for (std::size_t i = 0; i < field_count && !reader.failed(); ++i) {
-        fields.push_back(reader.field());
+        part.fields.push_back(reader.field());
     }
     const auto zone_count = reader.count();
-    zone_maps.reserve(zone_count);
+    part.zone_maps.reserve(zone_count);
     for (std::size_t i = 0; i < zone_count && !reader.failed(); ++i) {
-        ZoneMap& zone = zone_maps.emplace_back();
+        ZoneMap& zone = part.zone_maps.emplace_back();
         zone.field = reader.field();
         zone.null_count = static_cast<std::int64_t>(reader.varint());
         zone.min = reader.text();
         zone.max = reader.text();
+    }
+    const auto group_count = version == kStatisticsWithoutGroups ? 0 : reader.count();
+    part.row_groups.reserve(group_count);
+    for (std::size_t i = 0; i < group_count && !reader.failed(); ++i) {
+        auto& group = part.row_groups.emplace_back();
+        group.rows = static_cast<std::int64_t>(reader.varint());
+        group.byte_end = static_cast<std::int64_t>(reader.varint());
     }
     if (reader.failed() || !reader.at_end()) {
         return Error(ErrorCode::kCorruption, "catalogue column statistics: wrong length");

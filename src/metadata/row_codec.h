@@ -11,13 +11,10 @@ namespace molesignal {
 
 /// Columns that are more than one value. docs/formats/catalogue.md has the grammar.
 
-/// `parquet_file_meta.statistics`: the part's fields and zone maps.
-std::string encode_statistics(const std::vector<FieldId>& fields,
-                              const std::vector<ZoneMap>& zone_maps);
-/// Fills both; kCorruption if `text` is anything else than what encode_statistics makes.
-Result<> decode_statistics(std::string_view text,
-                           std::vector<FieldId>& fields,
-                           std::vector<ZoneMap>& zone_maps);
+/// `parquet_file_meta.statistics`: the part's fields, zone maps and row groups.
+std::string encode_statistics(const PartInfo& part);
+/// Fills the three; kCorruption if `text` is anything else than what encode_statistics makes.
+Result<> decode_statistics(std::string_view text, PartInfo& part);
 
 /// `streams.settings`: a JSON object.
 std::string encode_settings(const StreamSettings& settings);

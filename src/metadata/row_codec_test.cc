@@ -15,18 +15,24 @@ std::string hex(std::string_view bytes) {
     return text;
 }
 
-const std::vector<FieldId> kFields{FieldId{1}, FieldId{300}};
-const std::vector<ZoneMap> kZones{
-    {.field = FieldId{300}, .min = "-5", .max = "17", .null_count = 2}};
+PartInfo sample_part() {
+    PartInfo part;
+    part.fields = {FieldId{1}, FieldId{300}};
+    part.zone_maps = {{.field = FieldId{300}, .min = "-5", .max = "17", .null_count = 2}};
+    part.row_groups = {{.rows = 200, .byte_end = 5000}, {.rows = 3, .byte_end = 5100}};
+    return part;
+}
 
 // The worked example of docs/formats/catalogue.md.
 TEST(RowCodec, StatisticsAreAsDocumented) {
-    EXPECT_EQ(hex(encode_statistics(kFields, kZones)),
-              "01"
+    EXPECT_EQ(hex(encode_statistics(sample_part())),
+              "02"
               "0201ac02"
               "01ac0202"
               "022d35"
-              "023137");
+              "023137"
+              "02c8018827"
+              "03ec27");
     EXPECT_EQ(
         encode_settings({.retention_days = 7,
                          .full_text_fields = {"body"},
@@ -36,30 +42,43 @@ TEST(RowCodec, StatisticsAreAsDocumented) {
 }
 
 TEST(RowCodec, DamagedStatisticsAreCorruption) {
-    const auto good = encode_statistics(kFields, kZones);
-    std::vector<FieldId> fields;
-    std::vector<ZoneMap> zones;
-    ASSERT_TRUE(decode_statistics(good, fields, zones).has_value());
-    EXPECT_EQ(fields, kFields);
-    ASSERT_EQ(zones.size(), 1U);
-    EXPECT_EQ(zones[0].min, "-5");
+    const auto good = encode_statistics(sample_part());
+    PartInfo part;
+    ASSERT_TRUE(decode_statistics(good, part).has_value());
+    EXPECT_EQ(part.fields, sample_part().fields);
+    ASSERT_EQ(part.zone_maps.size(), 1U);
+    EXPECT_EQ(part.zone_maps[0].min, "-5");
+    EXPECT_EQ(part.row_groups, sample_part().row_groups);
     for (std::size_t size = 0; size < good.size(); ++size) {
-        const auto cut = decode_statistics(std::string_view(good).substr(0, size), fields, zones);
+        PartInfo read;
+        const auto cut = decode_statistics(std::string_view(good).substr(0, size), read);
         ASSERT_FALSE(cut.has_value()) << size;
         EXPECT_EQ(cut.error().code(), ErrorCode::kCorruption);
     }
-    EXPECT_FALSE(decode_statistics(good + "x", fields, zones).has_value());
+    EXPECT_FALSE(decode_statistics(good + "x", part).has_value());
     for (std::size_t at = 0; at < good.size(); ++at) {
         for (int bit = 0; bit < 8; ++bit) {
             auto damaged = good;
             damaged[at] = static_cast<char>(damaged[at] ^ (1 << bit));
-            fields.clear();
-            zones.clear();
+            PartInfo read;
             // A result or kCorruption; never a crash, an endless loop or a huge allocation.
-            (void)decode_statistics(damaged, fields, zones);
-            EXPECT_LE(zones.capacity(), 64U);
+            (void)decode_statistics(damaged, read);
+            EXPECT_LE(read.zone_maps.capacity(), 64U);
+            EXPECT_LE(read.row_groups.capacity(), 64U);
         }
     }
+}
+
+TEST(RowCodec, StatisticsOfVersion1HaveNoRowGroups) {
+    auto part = sample_part();
+    part.row_groups.clear();
+    auto old = encode_statistics(part);
+    old.front() = 1;
+    old.pop_back();  // The count of row groups.
+    PartInfo read;
+    ASSERT_TRUE(decode_statistics(old, read).has_value());
+    EXPECT_EQ(read.fields, part.fields);
+    EXPECT_TRUE(read.row_groups.empty());
 }
 
 TEST(RowCodec, DamagedJsonIsCorruption) {

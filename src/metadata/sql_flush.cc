@@ -233,7 +233,7 @@ Result<> SqlCatalogue::insert_part(const RequestContext& context,
     for (const auto& object : part.objects) {
         bytes += object.bytes;
     }
-    const auto statistics = encode_statistics(part.fields, part.zone_maps);
+    const auto statistics = encode_statistics(part);
     MS_TRY_VOID(connection.query(
         context,
         "INSERT INTO parquet_file_meta (id, stream_id, rows, size_bytes, raw_bytes,"

@@ -147,8 +147,7 @@ Result<PartInfo> read_part(SqlRows& rows, std::size_t row) {
                   .format_version = static_cast<std::int32_t>(rows.integer(row, 10)),
                   .sort_order = rows.take_text(row, 11),
                   .added_version = rows.integer(row, 12)};
-    if (auto decoded = decode_statistics(rows.text(row, 9), part.fields, part.zone_maps);
-        !decoded) {
+    if (auto decoded = decode_statistics(rows.text(row, 9), part); !decoded) {
         return std::move(decoded).error().wrap(fmt::format("part {}", part.id));
     }
     return part;

@@ -9,6 +9,7 @@
 #include <arrow/util/key_value_metadata.h>
 #include <fmt/format.h>
 #include <parquet/arrow/writer.h>
+#include <parquet/metadata.h>
 #include <parquet/properties.h>
 
 #include "common/assert.h"
@@ -221,6 +222,26 @@ private:
     std::vector<PartColumn> columns_;
 };
 
+std::vector<WrittenRowGroup> row_groups_of(const parquet::FileMetaData& metadata) {
+    std::vector<WrittenRowGroup> groups;
+    for (int i = 0; i < metadata.num_row_groups(); ++i) {
+        const auto group = metadata.RowGroup(i);
+        auto& written = groups.emplace_back();
+        written.rows = static_cast<std::uint64_t>(group->num_rows());
+        for (int column = 0; column < group->num_columns(); ++column) {
+            const auto chunk = group->ColumnChunk(column);
+            const auto begin =
+                chunk->has_dictionary_page() && chunk->dictionary_page_offset() > 0
+                    ? std::min(chunk->dictionary_page_offset(), chunk->data_page_offset())
+                    : chunk->data_page_offset();
+            written.byte_end =
+                std::max(written.byte_end,
+                         static_cast<std::uint64_t>(begin + chunk->total_compressed_size()));
+        }
+    }
+    return groups;
+}
+
 Result<> write_groups(const PartSlice& slice,
                       PartFile& file,
                       const PartWriterOptions& options,
@@ -255,6 +276,7 @@ Result<> write_groups(const PartSlice& slice,
     if (const auto status = writer->Close(); !status.ok()) {
         return arrow_error(status);
     }
+    part.row_groups = row_groups_of(*writer->metadata());
     return {};
 }
 

@@ -29,6 +29,12 @@ struct WrittenZone {
     std::uint64_t null_count = 0;
 };
 
+/// Where a row group lies in its file; groups follow each other without gaps, from the start.
+struct WrittenRowGroup {
+    std::uint64_t rows = 0;
+    std::uint64_t byte_end = 0;  ///< One past its last byte.
+};
+
 /// A part as one Parquet file in memory (docs/formats/part.md).
 struct WrittenPart {
     ByteBuffer file;
@@ -39,6 +45,7 @@ struct WrittenPart {
     Position position_end;
     std::vector<FieldId> fields;
     std::vector<WrittenZone> zone_maps;
+    std::vector<WrittenRowGroup> row_groups;
     std::string sort_order;
 };
 

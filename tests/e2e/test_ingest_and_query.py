@@ -186,3 +186,19 @@ def test_commit_modes(start):
     server.ingest("app", [{"a": 1}], "?commit=wait_for")
     stats = server.query("SELECT a FROM logs.app")["stats"]
     assert stats["hot_rows"] == 0 and stats["parts_total"] == 1
+
+
+def test_newest_rows_are_found_without_reading_the_rest(start):
+    server = start("--set", "ingester.row_group_rows=2000")
+    now = now_us()
+    for minutes in range(4, -1, -1):
+        begin = now - minutes * 60_000_000
+        server.ingest("app", [{"_timestamp": begin - 5000 * n, "n": minutes * 10_000 + n} for n in range(10_000)])
+        server.request("POST", "/api/v1/flush", "{}")
+    everything = server.query("SELECT sum(n) FROM logs.app")["stats"]
+    assert everything["row_groups_total"] >= 25 and everything["row_groups_skipped"] == 0
+    assert everything["scanned_rows"] == 50_000
+    newest = server.query("SELECT * FROM logs.app ORDER BY _timestamp DESC LIMIT 10")
+    assert [row[newest["columns"].index("n")] for row in newest["rows"]] == list(range(10))
+    stats = newest["stats"]
+    assert stats["row_groups_total"] - stats["row_groups_skipped"] <= 2, stats

@@ -109,12 +109,14 @@ Result<HttpResponse> json_answer(std::unique_ptr<SqlResult> result) {
     const auto stats = result->stats();
     out += fmt::format(
         R"(],"stats":{{"took_ms":{},"scanned_rows":{},"scanned_bytes":{},"parts_total":{},"parts_skipped":{},)"
-        R"("object_gets":{},"hot_rows":{}}},"partial":{},"warnings":)",
+        R"("row_groups_total":{},"row_groups_skipped":{},"object_gets":{},"hot_rows":{}}},"partial":{},"warnings":)",
         stats.took_ms,
         stats.scanned_rows,
         stats.scanned_bytes,
         stats.parts_total,
         stats.parts_skipped,
+        stats.row_groups_total,
+        stats.row_groups_skipped,
         stats.object_gets,
         stats.hot_rows,
         result->partial());

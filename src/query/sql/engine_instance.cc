@@ -33,11 +33,13 @@ Result<std::unique_ptr<EngineInstance>> EngineInstance::make(const SqlEngineOpti
     register_hot_scan(*instance->database_, *instance->connection_, instance->state_);
     register_match(*instance->database_, *instance->connection_);
     // Locked last; nothing after it can be changed, and no local file can be reached.
-    const std::array<std::string, 7> settings = {
+    const std::array<std::string, 8> settings = {
         "SET TimeZone = 'UTC'",
         "SET preserve_insertion_order = false",
         fmt::format("SET max_temp_directory_size = '{}B'", options.spill_bytes),
         "SET allow_persistent_secrets = false",
+        // Its cache of file ranges is per instance, outside our budget, and hides reads from stats.
+        "SET enable_external_file_cache = false",
         "SET allowed_directories = ['ms://']",
         "SET enable_external_access = false",
         "SET lock_configuration = true",
@@ -67,7 +69,17 @@ std::uint64_t EngineInstance::add_source(std::shared_ptr<const ScanSource> sourc
     const MutexLock lock(state_->mutex);
     for (const auto& part : source->parts) {
         for (const auto& object : part.objects) {
-            state_->object_bytes[object.key] = static_cast<std::uint64_t>(object.bytes);
+            auto [entry, is_new] = state_->readable.try_emplace(object.key);
+            if (!is_new) {
+                continue;  // The stream is in the statement twice.
+            }
+            entry->second.bytes = static_cast<std::uint64_t>(object.bytes);
+            if (object.kind == "parquet") {
+                entry->second.row_groups = part.row_groups;
+                entry->second.touched.assign(part.row_groups.size(), false);
+                state_->counters->row_groups_total +=
+                    static_cast<std::int64_t>(part.row_groups.size());
+            }
         }
     }
     state_->sources[next_handle_] = std::move(source);
@@ -77,7 +89,7 @@ std::uint64_t EngineInstance::add_source(std::shared_ptr<const ScanSource> sourc
 void EngineInstance::end() {
     const MutexLock lock(state_->mutex);
     state_->sources.clear();
-    state_->object_bytes.clear();
+    state_->readable.clear();
     state_->context = RequestContext();
     state_->counters = nullptr;
 }

@@ -19,6 +19,13 @@ class DuckDB;
 
 namespace molesignal {
 
+/// An object that the query may read, and which of its row groups it has touched.
+struct ReadableObject {
+    std::uint64_t bytes = 0;
+    std::vector<RowGroupInfo> row_groups;
+    std::vector<bool> touched;  ///< By row group.
+};
+
 /// What the scans of one instance read; shared with DuckDB's function and file system objects.
 struct InstanceState {
     explicit InstanceState(ObjectStore& store) : objects(store) {}
@@ -27,8 +34,8 @@ struct InstanceState {
     Mutex mutex;
     /// By the handle that the rewritten statement names.
     std::map<std::uint64_t, std::shared_ptr<const ScanSource>> sources MS_GUARDED_BY(mutex);
-    /// Sizes of the objects that the query may read; no other object is opened.
-    std::map<std::string, std::uint64_t> object_bytes MS_GUARDED_BY(mutex);
+    /// By key; no other object is opened.
+    std::map<std::string, ReadableObject> readable MS_GUARDED_BY(mutex);
     RequestContext context MS_GUARDED_BY(mutex);
     std::shared_ptr<ScanCounters> counters MS_GUARDED_BY(mutex);
 };

@@ -47,11 +47,11 @@ public:
             throw duckdb::PermissionException("objects are read-only");
         }
         const MutexLock lock(state_->mutex);
-        const auto found = state_->object_bytes.find(path.substr(kScheme.size()));
-        if (found == state_->object_bytes.end()) {
+        const auto found = state_->readable.find(path.substr(kScheme.size()));
+        if (found == state_->readable.end()) {
             throw duckdb::IOException("object '%s' is not part of this query", path);
         }
-        return duckdb::make_uniq<ObjectHandle>(*this, path, flags, found->second);
+        return duckdb::make_uniq<ObjectHandle>(*this, path, flags, found->second.bytes);
     }
 
     void Read(duckdb::FileHandle& file,
@@ -63,6 +63,7 @@ public:
         if (offset > handle.size_bytes || bytes > handle.size_bytes - offset) {
             throw duckdb::IOException("read past the end of object '%s'", handle.key);
         }
+        note_read(handle.key, offset, bytes);
         const auto tail_begin = handle.size_bytes - std::min(handle.size_bytes, kTailBytes);
         if (offset >= tail_begin) {
             const MutexLock lock(handle.mutex);
@@ -101,7 +102,7 @@ public:
     bool FileExists(const duckdb::string& path, duckdb::optional_ptr<duckdb::FileOpener>) override {
         const MutexLock lock(state_->mutex);
         return path.size() > kScheme.size() &&
-               state_->object_bytes.contains(path.substr(kScheme.size()));
+               state_->readable.contains(path.substr(kScheme.size()));
     }
     duckdb::vector<duckdb::OpenFileInfo> Glob(const duckdb::string& path,
                                               duckdb::FileOpener*) override {
@@ -123,6 +124,37 @@ public:
     duckdb::string PathSeparator(const duckdb::string&) override { return "/"; }
 
 private:
+    /// Counts the row groups that overlap [offset, offset + bytes) and were not read before. A read
+    /// that reaches the footer is DuckDB looking for it, with a guess of where it begins.
+    void note_read(const std::string& key, std::uint64_t offset, std::uint64_t bytes) {
+        const MutexLock lock(state_->mutex);
+        const auto found = state_->readable.find(key);
+        if (found == state_->readable.end() || state_->counters == nullptr) {
+            return;
+        }
+        auto& object = found->second;
+        if (object.row_groups.empty() ||
+            offset + bytes > static_cast<std::uint64_t>(object.row_groups.back().byte_end)) {
+            return;
+        }
+        const auto end_of = [](const RowGroupInfo& group) {
+            return static_cast<std::uint64_t>(group.byte_end);
+        };
+        auto group = std::ranges::upper_bound(object.row_groups, offset, std::less<>(), end_of);
+        for (; group != object.row_groups.end(); ++group) {
+            const auto at = static_cast<std::size_t>(group - object.row_groups.begin());
+            const auto begin = at == 0 ? 0 : end_of(object.row_groups[at - 1]);
+            if (begin >= offset + bytes) {
+                return;
+            }
+            if (!object.touched[at]) {
+                object.touched[at] = true;
+                ++state_->counters->row_groups_read;
+                state_->counters->rows += group->rows;
+            }
+        }
+    }
+
     ByteBuffer fetch(const std::string& key, std::uint64_t offset, std::uint64_t bytes) {
         RequestContext context;
         std::shared_ptr<ScanCounters> counters;

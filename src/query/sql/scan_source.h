@@ -14,12 +14,14 @@ namespace molesignal {
 
 /// Counters of one query, shared by its scans.
 struct ScanCounters {
-    std::atomic<std::int64_t> rows{0};
+    std::atomic<std::int64_t> rows{0};  ///< Of the row groups and chunks that were read.
     std::atomic<std::int64_t> bytes{0};
     std::atomic<std::int64_t> gets{0};
     std::atomic<std::int64_t> hot_rows{0};
     std::atomic<std::int64_t> parts_total{0};
     std::atomic<std::int64_t> parts_skipped{0};
+    std::atomic<std::int64_t> row_groups_total{0};
+    std::atomic<std::int64_t> row_groups_read{0};
 };
 
 /// One stream as one query sees it: a snapshot, ready to be scanned. Immutable while the query

@@ -401,6 +401,8 @@ SqlStats RunningResult::stats() const {
     stats.scanned_bytes = counters_->bytes;
     stats.parts_total = counters_->parts_total;
     stats.parts_skipped = counters_->parts_skipped;
+    stats.row_groups_total = counters_->row_groups_total;
+    stats.row_groups_skipped = counters_->row_groups_total - counters_->row_groups_read;
     stats.object_gets = counters_->gets;
     stats.hot_rows = counters_->hot_rows;
     return stats;
@@ -548,7 +550,6 @@ Result<TableReplacement> Engine::replace_table(const RequestContext& context,
     source->end_us = query.time_range.end_us;
     for (auto& part : snapshot.parts) {
         if (may_hold(part, source->schema, table.conditions)) {
-            counters.rows += part.rows;
             source->parts.push_back(std::move(part));
         }
     }

@@ -48,10 +48,12 @@ struct SqlQuery {
 
 struct SqlStats {
     std::int64_t took_ms = 0;
-    std::int64_t scanned_rows = 0;   ///< Rows of the parts and chunks that were read.
+    std::int64_t scanned_rows = 0;   ///< Rows of the row groups and chunks that were read.
     std::int64_t scanned_bytes = 0;  ///< Bytes read from the object store.
     std::int64_t parts_total = 0;
     std::int64_t parts_skipped = 0;
+    std::int64_t row_groups_total = 0;    ///< Of the parts that were not skipped.
+    std::int64_t row_groups_skipped = 0;  ///< Those of which no byte was read.
     std::int64_t object_gets = 0;
     std::int64_t hot_rows = 0;
 };
