@@ -14,6 +14,8 @@
 #include <duckdb/parser/tableref/list.hpp>
 #include <fmt/format.h>
 
+#include "model/schema.h"
+
 namespace molesignal {
 namespace {
 
@@ -153,8 +155,9 @@ private:
         tables_in_from_ = 0;
         std::vector<ScanCondition> conditions;
         if (node.from_table != nullptr) {
+            // Columns that the FROM renames are not those that zone maps know.
             if (node.from_table->type == duckdb::TableReferenceType::BASE_TABLE &&
-                node.where_clause != nullptr) {
+                node.from_table->column_name_alias.empty() && node.where_clause != nullptr) {
                 collect_conditions(*node.where_clause, conditions);
             }
             check_table(node.from_table, conditions);
@@ -256,9 +259,11 @@ private:
     void check(duckdb::unique_ptr<ParsedExpression>& expression) {
         descend();
         switch (expression->GetExpressionClass()) {
+            case duckdb::ExpressionClass::COLUMN_REF:
+                drop_stream_type(expression->Cast<duckdb::ColumnRefExpression>());
+                break;
             case duckdb::ExpressionClass::CASE:
             case duckdb::ExpressionClass::CAST:
-            case duckdb::ExpressionClass::COLUMN_REF:
             case duckdb::ExpressionClass::COMPARISON:
             case duckdb::ExpressionClass::CONJUNCTION:
             case duckdb::ExpressionClass::CONSTANT:
@@ -293,6 +298,20 @@ private:
         }
         check_children(*expression);
         --depth_;
+    }
+
+    /// logs.app.level → app.level: the subquery that stands for the stream has the name alone.
+    static void drop_stream_type(duckdb::ColumnRefExpression& column) {
+        auto& names = column.column_names;
+        constexpr std::size_t kTypeStreamColumn = 3;
+        if (names.size() > kTypeStreamColumn) {
+            refuse(ErrorCode::kInvalidArgument,
+                   fmt::format("a column is written with at most {} names, such as logs.app.level",
+                               kTypeStreamColumn));
+        }
+        if (names.size() == kTypeStreamColumn && parse_stream_type(lower(names[0]))) {
+            names.erase(names.begin());
+        }
     }
 
     void check_children(ParsedExpression& expression) {
