@@ -211,9 +211,10 @@ void BatchBuilder::end_row(std::uint64_t index, std::int64_t time_ns, DecodedBat
         out.reject(
             index,
             RejectReason::kTooNew,
-            fmt::format(
-                "its time is {:.1f} h in the future, more than ingester.future_max_secs allows",
-                static_cast<double>(time_ns - settings_.now_ns) / kHour),
+            fmt::format("its time is {:.1f} h in the future, the limit is {:.1f} h "
+                        "(ingester.future_max_secs)",
+                        static_cast<double>(time_ns - settings_.now_ns) / kHour,
+                        static_cast<double>(settings_.time_max_ns - settings_.now_ns) / kHour),
             limits_.errors_max);
         return;
     }
@@ -223,9 +224,13 @@ void BatchBuilder::end_row(std::uint64_t index, std::int64_t time_ns, DecodedBat
             index,
             RejectReason::kTooOld,
             fmt::format(
-                "its time is {:.1f} h in the past, older than the stream's retention or "
-                "ingester.past_max_secs",
-                (static_cast<double>(settings_.now_ns) - static_cast<double>(time_ns)) / kHour),
+                "its time is {:.1f} h in the past, the limit is {:.1f} h (the stream's retention "
+                "or "
+                "ingester.past_max_secs)",
+                (static_cast<double>(settings_.now_ns) - static_cast<double>(time_ns)) / kHour,
+                (static_cast<double>(settings_.now_ns) -
+                 static_cast<double>(settings_.time_min_ns)) /
+                    kHour),
             limits_.errors_max);
         return;
     }

@@ -101,18 +101,25 @@ Flusher::Flusher(const FlusherOptions& options,
       rows_(metrics.counter("ingester_flushed_rows_total", "Rows written to parts")),
       bytes_(metrics.counter("ingester_flushed_bytes_total", "Bytes of the parts written")),
       parts_(metrics.counter("ingester_flushed_parts_total", "Parts written")),
-      metrics_(metrics) {}
+      metrics_(metrics) {
+    // There from the start, so that an alert can watch them.
+    for (const auto* step : {"begin", "upload", "commit", "committed"}) {
+        errors(step);
+    }
+}
+
+Counter& Flusher::errors(std::string_view step) {
+    return metrics_.counter("ingester_flush_errors_total",
+                            "Flushes that failed, by step",
+                            {{"step", std::string(step)}});
+}
 
 Result<Position> Flusher::flush(const RequestContext& context,
                                 Shard& shard,
                                 const Memtable& frozen) {
     const auto started = clock_.steady_now();
     const auto fail = [this](std::string_view step, Error error) {
-        metrics_
-            .counter("ingester_flush_errors_total",
-                     "Flushes that failed, by step",
-                     {{"step", std::string(step)}})
-            .add();
+        errors(step).add();
         return std::move(error).wrap(step);
     };
     auto& attempt = shard.attempt();

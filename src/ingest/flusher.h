@@ -39,6 +39,7 @@ public:
     Result<Position> flush(const RequestContext& context, Shard& shard, const Memtable& frozen);
 
 private:
+    Counter& errors(std::string_view step);
     Result<> store_parts(const RequestContext& context, Shard& shard, const Memtable& frozen);
     Result<StreamSchema> ensure_fields(const RequestContext& context,
                                        const Shard& shard,

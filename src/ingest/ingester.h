@@ -158,9 +158,14 @@ private:
                    std::shared_ptr<Shard>& shard);
 
     void flush_loop();
-    std::shared_ptr<Shard> next_due(SteadyNanos& wake_at);
-    bool is_due(const Shard::State& state, SteadyNanos now, SteadyNanos& wake_at) const;
-    void flush_one(Shard& shard);
+    /// The shard to be flushed now and why, or null.
+    std::shared_ptr<Shard> next_due(SteadyNanos& wake_at, std::string_view& reason);
+    /// Why the shard is to be flushed now; empty: it is not, but may be from `wake_at` on.
+    std::string_view due_reason(const Shard::State& state,
+                                SteadyNanos now,
+                                SteadyNanos& wake_at) const;
+    void flush_one(Shard& shard, std::string_view reason);
+    void flush_frozen(Shard& shard, const Memtable& frozen);
     Result<> retire_if_drained(const RequestContext& context, const std::shared_ptr<Shard>& shard);
     void wake_flusher();
 

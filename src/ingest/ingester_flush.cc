@@ -50,8 +50,9 @@ void Ingester::flush_loop() {
             seen = wake_count_;
         }
         SteadyNanos wake_at = clock_.steady_now() + seconds(1);
-        if (const auto shard = next_due(wake_at); shard != nullptr) {
-            flush_one(*shard);
+        std::string_view reason;
+        if (const auto shard = next_due(wake_at, reason); shard != nullptr) {
+            flush_one(*shard, reason);
             const auto context = RequestContext::background(clock_, "flush");
             if (auto retired = retire_if_drained(context, shard); !retired) {
                 log_warn("a drained shard could not be removed; will be tried again",
@@ -66,30 +67,38 @@ void Ingester::flush_loop() {
     }
 }
 
-bool Ingester::is_due(const Shard::State& state, SteadyNanos now, SteadyNanos& wake_at) const {
+std::string_view Ingester::due_reason(const Shard::State& state,
+                                      SteadyNanos now,
+                                      SteadyNanos& wake_at) const {
     if (state.flushing) {
-        return false;
+        return "";
     }
     if (state.retry_at > now) {
         wake_at = std::min(wake_at, state.retry_at);
-        return false;
+        return "";
     }
     if (state.rows == 0) {
         // An idle or closed shard without rows is retired by the same path.
-        return !state.open && state.pending_batches == 0;
+        return !state.open && state.pending_batches == 0 ? "closed" : "";
     }
-    if (!state.open || state.flush_wanted || state.active_bytes >= options_.memtable_bytes) {
-        return true;
+    if (!state.open) {
+        return "closed";
+    }
+    if (state.flush_wanted) {
+        return "requested";
+    }
+    if (state.active_bytes >= options_.memtable_bytes) {
+        return "size";
     }
     const auto interval = options_.flush_interval.has_value()
                               ? nanoseconds(*options_.flush_interval)
                               : adaptive_interval(state.active_bytes, options_.memtable_bytes);
     const auto due_at = state.oldest_row + interval;
     wake_at = std::min(wake_at, due_at);
-    return due_at <= now;
+    return due_at <= now ? "age" : "";
 }
 
-std::shared_ptr<Shard> Ingester::next_due(SteadyNanos& wake_at) {
+std::shared_ptr<Shard> Ingester::next_due(SteadyNanos& wake_at, std::string_view& reason) {
     const auto now = clock_.steady_now();
     std::vector<std::shared_ptr<Shard>> shards;
     bool starved = false;
@@ -111,26 +120,44 @@ std::shared_ptr<Shard> Ingester::next_due(SteadyNanos& wake_at) {
         }
         // Under memory pressure everything is due; the largest goes first.
         const bool pressed = starved && state.rows > 0 && !state.flushing && state.retry_at <= now;
-        if (!is_due(state, now, wake_at) && !pressed) {
+        const auto due_for = due_reason(state, now, wake_at);
+        if (due_for.empty() && !pressed) {
             continue;
         }
         const auto bytes = state.active_bytes + state.frozen_bytes;
         if (due == nullptr || bytes > due_bytes) {
             due = shard;
             due_bytes = bytes;
+            reason = due_for.empty() ? "memory" : due_for;
         }
     }
     return due;
 }
 
-void Ingester::flush_one(Shard& shard) {
+void Ingester::flush_one(Shard& shard, std::string_view reason) {
     const auto frozen = shard.begin_flush();
     if (frozen == nullptr) {
         return;
     }
+    const std::string type(stream_type_name(shard.stream().type));
+    if (shard.attempt().failures == 0) {
+        metrics_
+            .counter("ingester_rotations_total",
+                     "Memtables frozen to be flushed, by reason",
+                     {{"stream_type", type}, {"reason", std::string(reason)}})
+            .add();
+    }
+    auto& inflight =
+        metrics_.gauge("ingester_flush_inflight", "Flushes under way", {{"stream_type", type}});
+    inflight.add(1);
+    flush_frozen(shard, *frozen);
+    inflight.add(-1);
+}
+
+void Ingester::flush_frozen(Shard& shard, const Memtable& frozen) {
     auto context = RequestContext::background(clock_, fmt::format("flush-{}", shard.id().value));
     context.deadline = clock_.steady_now() + seconds(600);
-    auto flushed = flusher_->flush(context, shard, *frozen);
+    auto flushed = flusher_->flush(context, shard, frozen);
     if (auto passed = flush_before_truncate.pass(); flushed && !passed) {
         flushed = std::move(passed).error();
     }
@@ -142,7 +169,7 @@ void Ingester::flush_one(Shard& shard) {
         log_error("a flush failed; its rows stay in memory and in the log, and it is tried again",
                   {{"stream", shard.stream().name},
                    {"shard", shard.id().value},
-                   {"rows", frozen->rows()},
+                   {"rows", frozen.rows()},
                    {"failures", attempt.failures},
                    {"error", flushed.error().message()}});
         {

@@ -16,6 +16,7 @@
 #include "common/metrics.h"
 #include "compaction/retention.h"
 #include "ingest/ingester.h"
+#include "io/process_stats.h"
 #include "metadata/open_catalogue.h"
 #include "net/http_server.h"
 #include "objectstore/local_object_store.h"
@@ -35,6 +36,10 @@ MS_DEFINE_FAILPOINT(start_migrated);
 MS_DEFINE_FAILPOINT(start_ready);
 
 constexpr std::int64_t kMegabyte = 1 << 20;
+
+std::string object_backend_name(const Config& config) {
+    return config.store.object.backend == ObjectBackend::kLocal ? "local" : "s3";
+}
 
 /// Writes, reads back and removes one object.
 Result<> probe_object_store(const RequestContext& context, ObjectStore& objects, Random& random) {
@@ -137,6 +142,7 @@ private:
     void report_replay();
     Result<> listen();
     void start_background();
+    void update_process_gauges();
     void update_gauges();
 
     const Config config_;
@@ -193,10 +199,7 @@ Result<> StandaloneServer::open_object_store(const RequestContext& context) {
                    random_));
     }
     objects_ = std::make_unique<MeteredObjectStore>(
-        std::move(objects_),
-        options.backend == ObjectBackend::kLocal ? "local" : "s3",
-        clock_,
-        metrics_);
+        std::move(objects_), object_backend_name(config_), clock_, metrics_);
     if (auto probed = probe_object_store(context, *objects_, random_); !probed) {
         return std::move(probed).error().wrap(
             fmt::format("the object store ({}) does not work", objects_->describe()));
@@ -387,7 +390,14 @@ void StandaloneServer::start_background() {
         std::chrono::seconds(config_.store.object.health_probe_interval_secs), [this] {
             auto context = RequestContext::background(clock_, "probe");
             context.deadline = clock_.steady_now() + std::chrono::seconds(10);
+            const auto started = clock_.steady_now();
             health_.report_probe("object_store", probe_object_store(context, *objects_, random_));
+            metrics_
+                .histogram("object_store_health_check_duration_seconds",
+                           "Time of a probe: put, get and delete of a small object",
+                           MetricRegistry::latency_buckets(),
+                           {{"backend", object_backend_name(config_)}})
+                .observe(static_cast<double>(clock_.steady_now().value - started.value) * 1e-9);
             health_.report_probe("catalogue", catalogue_->ping(context));
         });
     background_.repeat(std::chrono::seconds(config_.compactor.interval_secs), [this] {
@@ -399,7 +409,30 @@ void StandaloneServer::start_background() {
     });
 }
 
+void StandaloneServer::update_process_gauges() {
+    const auto process = read_process_stats();
+    if (!process) {
+        return;
+    }
+    const auto set = [this](std::string_view name, std::string_view help, double value) {
+        metrics_.gauge(name, help).set(value);
+    };
+    auto& cpu = metrics_.counter("process_cpu_seconds_total", "User and system time");
+    cpu.add(process->cpu_seconds - cpu.value());
+    set("process_resident_memory_bytes",
+        "Resident memory",
+        static_cast<double>(process->resident_bytes));
+    set("process_virtual_memory_bytes",
+        "Virtual memory",
+        static_cast<double>(process->virtual_bytes));
+    set("process_open_fds", "Open files", static_cast<double>(process->open_files));
+    set("process_max_fds", "Limit of open files", static_cast<double>(process->open_files_max));
+    set("process_threads", "Threads", static_cast<double>(process->threads));
+    set("process_start_time_seconds", "Start, since 1970", process->start_time_seconds);
+}
+
 void StandaloneServer::update_gauges() {
+    update_process_gauges();
     const auto wal = ingester_->wal().stats();
     metrics_.gauge("wal_segments", "Segments of the log").set(static_cast<double>(wal.segments));
     metrics_.gauge("wal_bytes", "Size of the log on disk").set(static_cast<double>(wal.bytes));

@@ -52,6 +52,10 @@ WalLog::WalLog(std::string directory,
       sync_seconds_(metrics.histogram("wal_fsync_duration_seconds",
                                       "Time of writing and syncing one group of records",
                                       MetricRegistry::latency_buckets())),
+      lock_seconds_(metrics.histogram("wal_append_lock_wait_seconds",
+                                      "Time that an append waits for the log",
+                                      MetricRegistry::latency_buckets())),
+      inflight_gauge_(metrics.gauge("wal_append_inflight", "Appends waiting for the log")),
       read_only_gauge_(
           metrics.gauge("wal_read_only", "1 after a failed write that could not be mended")) {}
 
@@ -289,7 +293,11 @@ Result<Lsn> WalLog::append(QueueId id,
                                  size,
                                  options_.record_bytes_max));
     }
+    inflight_gauge_.add(1);
+    const auto asked = clock_.steady_now();
     const MutexLock lock(mutex_);
+    inflight_gauge_.add(-1);
+    lock_seconds_.observe(static_cast<double>(clock_.steady_now().value - asked.value) * 1e-9);
     MS_TRY_VOID(check_writable_locked());
     while (mend_needed_) {
         // Without space: goes on by itself once there is some.

@@ -173,6 +173,8 @@ private:
     Counter& sync_errors_;
     Counter& rewritten_total_;
     Histogram& sync_seconds_;
+    Histogram& lock_seconds_;
+    Gauge& inflight_gauge_;
     Gauge& read_only_gauge_;
 };
 

@@ -19,7 +19,10 @@ def test_probes_metrics_version_and_page(server):
     metrics = server.request("GET", "/metrics")[2].decode()
     for name in ("http_requests_total", "http_request_duration_seconds", "ingest_rows_total", "ingest_bytes_total",
                  "wal_fsync_duration_seconds", "wal_bytes", "ingester_flush_duration_seconds", "query_duration_seconds",
-                 "ingester_buffer_reserved_bytes", "object_store_operations_total", "query_scanned_bytes_total"):
+                 "ingester_buffer_reserved_bytes", "object_store_operations_total", "query_scanned_bytes_total",
+                 "process_cpu_seconds_total", "process_resident_memory_bytes", "wal_append_lock_wait_seconds",
+                 "wal_append_inflight", "ingester_rotations_total", "ingester_flush_inflight",
+                 "ingester_flush_errors_total", "wal_fsync_errors_total"):
         assert re.search(rf"^{name}", metrics, re.M), name
     status, headers, page = server.request("GET", "/")
     assert status == 200 and headers["Content-Type"].startswith("text/html")

@@ -200,7 +200,7 @@ std::string DataCommand::input_text() const {
 }
 
 DataDrivenMode data_driven_mode() {
-    if (test_variable("MS_REWRITE") == "1") {
+    if (test_variable("MS_TEST_REWRITE") == "1") {
         return DataDrivenMode::kRewrite;
     }
     // The test framework owns main and leaves unknown flags alone.

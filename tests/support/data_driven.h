@@ -35,7 +35,7 @@ enum class DataDrivenMode : std::uint8_t {
     kRewrite = 2,  ///< Puts the actual outputs into the file.
 };
 
-/// kRewrite if the program got `--rewrite` or the environment has MS_REWRITE=1.
+/// kRewrite if the program got `--rewrite` or the environment has MS_TEST_REWRITE=1.
 DataDrivenMode data_driven_mode();
 
 /// Runs the script `path` and returns "" if every output was as expected (or is now, with
