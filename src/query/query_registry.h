@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "common/clock.h"
@@ -24,9 +25,10 @@ struct RunningQuery {
 /// The queries of this process, for `GET /api/v1/query/running` and cancelling by id. Thread-safe.
 class QueryRegistry {
 public:
-    /// kConflict: the id is in use.
+    /// kConflict: the organisation runs a query with this id. Ids of others do not matter: they are
+    /// chosen by clients.
     Result<> add(RunningQuery query);
-    void remove(const std::string& id);
+    void remove(const std::string& org, const std::string& id);
     /// The organisation's queries, oldest first.
     std::vector<RunningQuery> list(const std::string& org) const;
     /// kNotFound: the organisation has no such query.
@@ -35,7 +37,8 @@ public:
 
 private:
     mutable Mutex mutex_;
-    std::map<std::string, RunningQuery> queries_ MS_GUARDED_BY(mutex_);
+    /// By organisation and id.
+    std::map<std::pair<std::string, std::string>, RunningQuery> queries_ MS_GUARDED_BY(mutex_);
 };
 
 }  // namespace molesignal

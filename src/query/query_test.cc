@@ -54,20 +54,61 @@ TEST(TextMatch, RefusesEmptyAndBrokenQueries) {
         many += "w ";
     }
     EXPECT_FALSE(TextMatch::parse(many));
+    EXPECT_FALSE(TextMatch::parse('"' + many + '"')) << "words of phrases count too";
+    EXPECT_FALSE(TextMatch::parse(std::string(1'025, 'x')));
+    EXPECT_TRUE(TextMatch::parse(std::string(1'024, 'x')));
+}
+
+// Quadratic searches would take minutes here; ctest's time limit is the judge.
+TEST(TextMatch, HostileTextsTakeLinearTime) {
+    constexpr std::size_t kBytes = 16U << 20U;
+    EXPECT_FALSE(matches(std::string(1'000, 'a'), std::string(kBytes, 'a')));
+    EXPECT_FALSE(matches("a", std::string(kBytes, 'a')));
+    EXPECT_FALSE(matches("ab*", std::string(kBytes, 'a')));
+    std::string words;
+    while (words.size() < kBytes) {
+        words += "a ";
+    }
+    std::string phrase = "\"";
+    for (int i = 0; i < 62; ++i) {
+        phrase += "a ";
+    }
+    EXPECT_FALSE(matches(phrase + "b\"", words));
+    EXPECT_TRUE(matches(phrase + "\"", words));
+}
+
+TEST(TextMatch, APhraseMayBeginInsideAFailedOne) {
+    EXPECT_TRUE(matches("\"a a b\"", "a a a b"));
+    EXPECT_TRUE(matches("\"x aa\"", "xaa x a x aa"));
+    EXPECT_FALSE(matches("\"a a b\"", "a b a a c"));
 }
 
 TEST(QueryRegistry, CancelsOnlyOnesOwn) {
     QueryRegistry registry;
     CancelToken cancel;
     ASSERT_TRUE(registry.add({.id = "q1", .org = "a", .statement = "SELECT 1", .cancel = cancel}));
-    EXPECT_EQ(registry.add({.id = "q1", .org = "b"}).error().code(), ErrorCode::kConflict);
+    EXPECT_EQ(registry.add({.id = "q1", .org = "a"}).error().code(), ErrorCode::kConflict);
     EXPECT_TRUE(registry.list("b").empty());
     EXPECT_EQ(registry.cancel("b", "q1").error().code(), ErrorCode::kNotFound);
     EXPECT_FALSE(cancel.cancelled());
     EXPECT_TRUE(registry.cancel("a", "q1"));
     EXPECT_TRUE(cancel.cancelled());
-    registry.remove("q1");
+    registry.remove("a", "q1");
     EXPECT_EQ(registry.size(), 0U);
+}
+
+TEST(QueryRegistry, IdsOfTwoOrganisationsDoNotMeet) {
+    QueryRegistry registry;
+    CancelToken mine;
+    CancelToken theirs;
+    ASSERT_TRUE(registry.add({.id = "q1", .org = "a", .statement = "SELECT 1", .cancel = mine}));
+    ASSERT_TRUE(registry.add({.id = "q1", .org = "b", .statement = "SELECT 2", .cancel = theirs}));
+    ASSERT_EQ(registry.list("a").size(), 1U);
+    EXPECT_EQ(registry.list("a")[0].statement, "SELECT 1");
+    EXPECT_TRUE(registry.cancel("a", "q1"));
+    EXPECT_FALSE(theirs.cancelled());
+    registry.remove("a", "q1");
+    EXPECT_EQ(registry.list("b").size(), 1U);
 }
 
 }  // namespace

@@ -8,7 +8,6 @@
 namespace molesignal {
 namespace {
 
-constexpr std::size_t kTermsMax = 64;
 constexpr char kBoundary = '\x1e';
 
 constexpr std::array<bool, 256> make_token_bytes() {
@@ -65,20 +64,21 @@ bool next_token(std::string_view folded, std::size_t& at) {
     return at < folded.size();
 }
 
-/// Whether the token at `at` is `token` (or begins with it); moves behind it.
-bool take_token(std::string_view folded, std::size_t& at, const std::string& token, bool prefix) {
-    if (folded.compare(at, token.size(), token) != 0) {
-        return false;
+std::size_t token_end(std::string_view folded, std::size_t at) {
+    while (at < folded.size() && is_token_byte(folded[at])) {
+        ++at;
     }
-    auto end = at + token.size();
-    if (!prefix && end < folded.size() && is_token_byte(folded[end])) {
-        return false;
-    }
-    while (end < folded.size() && is_token_byte(folded[end])) {
-        ++end;
-    }
-    at = end;
-    return true;
+    return at;
+}
+
+/// Whether the token in [at, end) is `token` (or begins with it).
+bool is_token(std::string_view folded,
+              std::size_t at,
+              std::size_t end,
+              const std::string& token,
+              bool prefix) {
+    return (prefix ? end - at >= token.size() : end - at == token.size()) &&
+           folded.compare(at, token.size(), token) == 0;
 }
 
 }  // namespace
@@ -101,6 +101,29 @@ void fold_case(std::string_view text, std::string& out) {
     }
 }
 
+Result<> TextMatch::add_term(std::string_view text, bool prefix, bool negated) {
+    std::string folded;
+    fold_case(text, folded);
+    Term term{.tokens = tokens_of(folded), .prefix = prefix, .negated = negated};
+    words_ += term.tokens.size();
+    if (words_ > kWordsMax) {
+        return Error(ErrorCode::kInvalidArgument,
+                     fmt::format("match: more than {} words", kWordsMax));
+    }
+    for (const auto& token : term.tokens) {
+        if (token.size() > kWordBytesMax) {
+            return Error(
+                ErrorCode::kInvalidArgument,
+                fmt::format(
+                    "match: a word of {} bytes, the limit is {}", token.size(), kWordBytesMax));
+        }
+    }
+    if (!term.tokens.empty()) {
+        terms_.push_back(std::move(term));
+    }
+    return {};
+}
+
 Result<TextMatch> TextMatch::parse(std::string_view query) {
     TextMatch match;
     std::size_t at = 0;
@@ -109,40 +132,27 @@ Result<TextMatch> TextMatch::parse(std::string_view query) {
             ++at;
             continue;
         }
-        Term term;
+        bool negated = false;
         if (query[at] == '-' && at + 1 < query.size() && query[at + 1] != ' ') {
-            term.negated = true;
+            negated = true;
             ++at;
         }
-        std::string_view text;
         if (query[at] == '"') {
             const auto end = query.find('"', at + 1);
             if (end == std::string_view::npos) {
                 return Error(ErrorCode::kInvalidArgument,
                              fmt::format("match: the quote at byte {} is not closed", at));
             }
-            text = query.substr(at + 1, end - at - 1);
+            MS_TRY_VOID(match.add_term(query.substr(at + 1, end - at - 1), false, negated));
             at = end + 1;
         } else {
             const auto end = std::min(query.find_first_of(" \t\n\r\"", at), query.size());
-            text = query.substr(at, end - at);
+            auto text = query.substr(at, end - at);
             at = end;
-            if (text.ends_with('*')) {
-                term.prefix = true;
-                text.remove_suffix(1);
-            }
+            const bool prefix = text.ends_with('*');
+            text.remove_suffix(prefix ? 1 : 0);
+            MS_TRY_VOID(match.add_term(text, prefix, negated));
         }
-        std::string folded;
-        fold_case(text, folded);
-        term.tokens = tokens_of(folded);
-        if (term.tokens.empty()) {
-            continue;
-        }
-        if (match.terms_.size() == kTermsMax) {
-            return Error(ErrorCode::kInvalidArgument,
-                         fmt::format("match: more than {} terms", kTermsMax));
-        }
-        match.terms_.push_back(std::move(term));
     }
     if (match.terms_.empty()) {
         return Error(ErrorCode::kInvalidArgument, "match: there is no word to look for");
@@ -153,28 +163,31 @@ Result<TextMatch> TextMatch::parse(std::string_view query) {
 bool TextMatch::contains(std::string_view folded, const Term& term) {
     const auto& first = term.tokens.front();
     const bool only = term.tokens.size() == 1;
-    for (std::size_t from = 0;;) {
+    for (std::size_t from = 0; from < folded.size();) {
         const auto* found = static_cast<const char*>(
             ::memmem(folded.data() + from, folded.size() - from, first.data(), first.size()));
         if (found == nullptr) {
             return false;
         }
         const auto begin = static_cast<std::size_t>(found - folded.data());
-        from = begin + 1;
-        if (begin > 0 && is_token_byte(folded[begin - 1])) {
-            continue;
-        }
-        auto at = begin;
-        bool good = take_token(folded, at, first, term.prefix && only);
+        // Whatever comes of it, no token begins before this one's end: each is looked at once.
+        auto end = token_end(folded, begin);
+        from = end;
+        bool good = (begin == 0 || !is_token_byte(folded[begin - 1])) &&
+                    is_token(folded, begin, end, first, term.prefix && only);
         for (std::size_t i = 1; good && i < term.tokens.size(); ++i) {
-            good =
-                next_token(folded, at) &&
-                take_token(folded, at, term.tokens[i], term.prefix && i + 1 == term.tokens.size());
+            auto at = end;
+            good = next_token(folded, at);
+            end = token_end(folded, at);
+            good = good &&
+                   is_token(
+                       folded, at, end, term.tokens[i], term.prefix && i + 1 == term.tokens.size());
         }
         if (good) {
             return true;
         }
     }
+    return false;
 }
 
 bool TextMatch::matches(std::string_view text) const {

@@ -9,6 +9,7 @@
 namespace molesignal {
 
 /// A compiled `match` query: words, "phrases", prefix*, and -not before any of them; all must hold.
+/// A text is searched in time proportional to its length times the words of the query.
 ///
 /// A token is a run of letters, digits and '_'; every byte from 0x80 on counts as a letter. Letters
 /// are compared without case (ASCII, Latin-1, Greek and Cyrillic). A phrase is tokens that follow
@@ -16,7 +17,10 @@ namespace molesignal {
 /// Immutable; thread-safe.
 class TextMatch {
 public:
-    /// kInvalidArgument: nothing to look for, an open quote, or more than 64 terms.
+    static constexpr std::size_t kWordsMax = 64;         ///< Of a query, its phrases' included.
+    static constexpr std::size_t kWordBytesMax = 1'024;  ///< Of a word.
+
+    /// kInvalidArgument: nothing to look for, an open quote, too many or too long words.
     static Result<TextMatch> parse(std::string_view query);
 
     bool matches(std::string_view text) const;
@@ -27,8 +31,11 @@ private:
         bool prefix = false;              ///< The last token is a prefix.
         bool negated = false;
     };
+    /// A term of `text`, the part of a query between blanks or quotes; nothing if it has no word.
+    Result<> add_term(std::string_view text, bool prefix, bool negated);
     static bool contains(std::string_view folded, const Term& term);
     std::vector<Term> terms_;
+    std::size_t words_ = 0;
 };
 
 /// Appends `text` with its letters folded.

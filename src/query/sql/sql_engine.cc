@@ -225,7 +225,7 @@ public:
             lease_.instance->end();
             engine_.give_back(std::move(lease_));
         }
-        engine_.registry().remove(query_.id);
+        engine_.registry().remove(query_.org.value, query_.id);
         engine_.finished(stats(), failed_);
     }
 
