@@ -9,6 +9,28 @@
 
 namespace molesignal {
 
+std::shared_ptr<const ScanSource> InstanceState::source(std::uint64_t handle) {
+    const MutexLock lock(mutex);
+    const auto found = sources.find(handle);
+    if (found == sources.end()) {
+        throw duckdb::BinderException("no such scan");
+    }
+    return found->second;
+}
+
+void InstanceState::select(const PartInfo& part) {
+    const MutexLock lock(mutex);
+    for (const auto& object : part.objects) {
+        const auto found = readable.find(object.key);
+        if (object.kind != "parquet" || found == readable.end() || found->second.selected) {
+            continue;
+        }
+        found->second.selected = true;
+        ++counters->parts_selected;
+        counters->row_groups_total += static_cast<std::int64_t>(part.row_groups.size());
+    }
+}
+
 EngineInstance::EngineInstance() = default;
 EngineInstance::~EngineInstance() = default;
 
@@ -30,6 +52,7 @@ Result<std::unique_ptr<EngineInstance>> EngineInstance::make(const SqlEngineOpti
     instance->database_ = std::make_unique<duckdb::DuckDB>(nullptr, &config);
     instance->connection_ = std::make_unique<duckdb::Connection>(*instance->database_);
     register_object_files(*instance->database_, instance->state_);
+    register_part_scan(*instance->database_, *instance->connection_, instance->state_);
     register_hot_scan(*instance->database_, *instance->connection_, instance->state_);
     register_match(*instance->database_, *instance->connection_);
     // Locked last; nothing after it can be changed, and no local file can be reached.
@@ -69,16 +92,11 @@ std::uint64_t EngineInstance::add_source(std::shared_ptr<const ScanSource> sourc
     const MutexLock lock(state_->mutex);
     for (const auto& part : source->parts) {
         for (const auto& object : part.objects) {
-            auto [entry, is_new] = state_->readable.try_emplace(object.key);
-            if (!is_new) {
-                continue;  // The stream is in the statement twice.
-            }
-            entry->second.bytes = static_cast<std::uint64_t>(object.bytes);
+            auto& entry = state_->readable[object.key];
+            entry.bytes = static_cast<std::uint64_t>(object.bytes);
             if (object.kind == "parquet") {
-                entry->second.row_groups = part.row_groups;
-                entry->second.touched.assign(part.row_groups.size(), false);
-                state_->counters->row_groups_total +=
-                    static_cast<std::int64_t>(part.row_groups.size());
+                entry.row_groups = part.row_groups;
+                entry.touched.assign(part.row_groups.size(), false);
             }
         }
     }

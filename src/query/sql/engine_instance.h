@@ -24,11 +24,17 @@ struct ReadableObject {
     std::uint64_t bytes = 0;
     std::vector<RowGroupInfo> row_groups;
     std::vector<bool> touched;  ///< By row group.
+    bool selected = false;      ///< Some scan of the query has it in its list.
 };
 
 /// What the scans of one instance read; shared with DuckDB's function and file system objects.
 struct InstanceState {
     explicit InstanceState(ObjectStore& store) : objects(store) {}
+
+    /// The source of a handle; throws DuckDB's BinderException if there is none.
+    std::shared_ptr<const ScanSource> source(std::uint64_t handle);
+    /// Counts a part that a scan is going to read, once a query.
+    void select(const PartInfo& part);
 
     ObjectStore& objects;
     Mutex mutex;
@@ -66,7 +72,13 @@ private:
     std::uint64_t next_handle_ = 1;
 };
 
-/// Registers `ms_hot` and `ms_match`, and the file system of `ms://` objects.
+/// The path of a part's Parquet object in the file system of `ms://` objects.
+std::string object_path(const PartInfo& part);
+
+/// Registers `ms_parts`, `ms_hot` and `ms_match`, and the file system of `ms://` objects.
+void register_part_scan(duckdb::DuckDB& database,
+                        duckdb::Connection& connection,
+                        const std::shared_ptr<InstanceState>& state);
 void register_hot_scan(duckdb::DuckDB& database,
                        duckdb::Connection& connection,
                        const std::shared_ptr<InstanceState>& state);

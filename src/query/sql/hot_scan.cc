@@ -10,33 +10,14 @@
 #include <duckdb/planner/filter/expression_filter.hpp>
 #include <duckdb/planner/table_filter.hpp>
 
+#include "query/sql/duckdb_types.h"
 #include "query/sql/engine_instance.h"
+#include "query/sql/part_pruning.h"
 
 namespace molesignal {
 namespace {
 
 using duckdb::idx_t;
-
-duckdb::LogicalType duckdb_type_of(FieldType type) {
-    switch (type) {
-        case FieldType::kBool:
-            return duckdb::LogicalType::BOOLEAN;
-        case FieldType::kInt64:
-            return duckdb::LogicalType::BIGINT;
-        case FieldType::kUint64:
-            return duckdb::LogicalType::UBIGINT;
-        case FieldType::kFloat64:
-            return duckdb::LogicalType::DOUBLE;
-        case FieldType::kTimestamp:
-            return duckdb::LogicalType::TIMESTAMP_TZ;
-        case FieldType::kBytes:
-            return duckdb::LogicalType::BLOB;
-        case FieldType::kString:
-        case FieldType::kJson:
-            return duckdb::LogicalType::VARCHAR;
-    }
-    return duckdb::LogicalType::VARCHAR;
-}
 
 std::int64_t floor_us(std::int64_t nanos) {
     return nanos / 1000 - (nanos % 1000 < 0 ? 1 : 0);
@@ -75,26 +56,14 @@ duckdb::unique_ptr<duckdb::FunctionData> bind_hot(duckdb::ClientContext&,
                                                   duckdb::vector<duckdb::string>& names) {
     auto& state = *input.info->Cast<HotInfo>().state;
     auto bind = duckdb::make_uniq<HotBind>();
-    const MutexLock lock(state.mutex);
-    const auto found = state.sources.find(input.inputs[0].GetValue<std::uint64_t>());
-    if (found == state.sources.end()) {
-        throw duckdb::BinderException("no such scan");
+    bind->source = state.source(input.inputs[0].GetValue<std::uint64_t>());
+    {
+        const MutexLock lock(state.mutex);
+        bind->counters = state.counters;
     }
-    bind->source = found->second;
-    bind->counters = state.counters;
-    types = {duckdb::LogicalType::TIMESTAMP_TZ,
-             duckdb::LogicalType::SMALLINT,
-             duckdb::LogicalType::BIGINT,
-             duckdb::LogicalType::BIGINT,
-             duckdb::LogicalType::VARCHAR};
-    names = {std::string(kTimestampField),
-             std::string(kTimestampNanosField),
-             std::string(kShardField),
-             std::string(kPositionField),
-             std::string(kExtraField)};
-    for (std::size_t i = 0; i < bind->source->schema.variants.size(); ++i) {
-        types.push_back(duckdb_type_of(bind->source->schema.variants[i].type));
-        names.push_back("v" + std::to_string(i));
+    for (std::size_t column = 0; column < bind->source->columns(); ++column) {
+        types.push_back(duckdb_type_of(*bind->source, column));
+        names.push_back(bind->source->column_name(column));
     }
     bind->types = types;
     return bind;
@@ -227,10 +196,9 @@ bool next_chunk(const HotBind& bind, HotGlobal& global, HotLocal& local) {
             return false;
         }
         const auto& chunk = source.hot.chunks[index];
-        if (source.start_us != INT64_MIN && floor_us(chunk.time_max_ns) < source.start_us) {
-            continue;
-        }
-        if (source.end_us != INT64_MAX && floor_us(chunk.time_min_ns) >= source.end_us) {
+        if (global.filters && !may_pass(*global.filters, global.columns, source, [&](auto column) {
+                return chunk_bounds(chunk, column);
+            })) {
             continue;
         }
         local.chunk = &chunk;

@@ -182,6 +182,11 @@ private:
 
 }  // namespace
 
+std::string object_path(const PartInfo& part) {
+    const auto object = std::ranges::find(part.objects, "parquet", &PartObject::kind);
+    return object == part.objects.end() ? std::string() : std::string(kScheme) + object->key;
+}
+
 void register_object_files(duckdb::DuckDB& database, const std::shared_ptr<InstanceState>& state) {
     database.instance->GetFileSystem().RegisterSubSystem(duckdb::make_uniq<ObjectFiles>(state));
 }

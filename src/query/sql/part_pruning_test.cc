@@ -1,84 +1,154 @@
 #include "query/sql/part_pruning.h"
 
+#include <duckdb.hpp>
+#include <duckdb/planner/expression/list.hpp>
 #include <gtest/gtest.h>
+
+#include "query/sql/duckdb_types.h"
 
 namespace molesignal {
 namespace {
 
-using Comparison = ScanCondition::Comparison;
+using duckdb::Expression;
+using duckdb::ExpressionType;
+using duckdb::Value;
 
+/// What whole statements prune is in tests/scenario/store/pruning.txt.
 class PartPruning : public ::testing::Test {
 protected:
     PartPruning() {
-        schema_.variants = {{.id = FieldId{1}, .name = "n", .type = FieldType::kInt64},
-                            {.id = FieldId{2}, .name = "s", .type = FieldType::kString},
-                            {.id = FieldId{3}, .name = "mixed", .type = FieldType::kInt64},
-                            {.id = FieldId{4}, .name = "mixed", .type = FieldType::kString},
-                            {.id = FieldId{5}, .name = "f", .type = FieldType::kFloat64},
-                            {.id = FieldId{6}, .name = "other", .type = FieldType::kInt64}};
-        part_.fields = {FieldId{1}, FieldId{2}, FieldId{3}, FieldId{5}};
-        part_.zone_maps = {{.field = FieldId{1}, .min = "-5", .max = "17"},
-                           {.field = FieldId{2}, .min = "b", .max = "d"},
-                           {.field = FieldId{3}, .min = "1", .max = "2"}};
+        source_.schema.variants = {{.id = FieldId{1}, .name = "n", .type = FieldType::kInt64},
+                                   {.id = FieldId{2}, .name = "s", .type = FieldType::kString},
+                                   {.id = FieldId{3}, .name = "at", .type = FieldType::kTimestamp},
+                                   {.id = FieldId{4}, .name = "f", .type = FieldType::kFloat64},
+                                   {.id = FieldId{5}, .name = "new", .type = FieldType::kInt64},
+                                   {.id = FieldId{6}, .name = "u", .type = FieldType::kUint64}};
+        part_.fields = {FieldId{1}, FieldId{2}, FieldId{3}, FieldId{4}, FieldId{6}};
+        part_.zone_maps = {
+            {.field = FieldId{1}, .min = "-5", .max = "17", .null_count = 2},
+            {.field = FieldId{2}, .min = "b\xc3", .max = "d"},
+            {.field = FieldId{3}, .min = "1700000000000000999", .max = "1700000060000000001"},
+            {.field = FieldId{6}, .min = "1", .max = "18446744073709551615"}};
         part_.time_min_us = 1'700'000'000'000'000;
         part_.time_max_us = 1'700'000'060'000'000;
-    }
-    bool holds(const std::string& column,
-               Comparison comparison,
-               const std::string& constant,
-               bool is_text) {
-        return may_hold(part_, schema_, {{column, comparison, constant, is_text}});
+        part_.shard = ShardId{7};
+        part_.position_begin = Position{100};
+        part_.position_end = Position{200};
     }
 
-    StreamSchema schema_;
+    using Pointer = duckdb::unique_ptr<Expression>;
+    Pointer column(std::size_t index) {
+        return duckdb::make_uniq<duckdb::BoundReferenceExpression>(duckdb_type_of(source_, index),
+                                                                   index);
+    }
+    static std::size_t field(std::size_t index) { return ScanSource::kOwnColumns + index; }
+    static Pointer cast(Pointer child, const duckdb::LogicalType& type, bool try_cast = false) {
+        return duckdb::make_uniq<duckdb::BoundCastExpression>(
+            std::move(child), type, duckdb::BoundCastInfo(nullptr), try_cast);
+    }
+    static Pointer compare(Pointer left, ExpressionType type, Value right) {
+        return duckdb::make_uniq<duckdb::BoundComparisonExpression>(
+            type,
+            std::move(left),
+            duckdb::make_uniq<duckdb::BoundConstantExpression>(std::move(right)));
+    }
+    bool holds(const Expression& condition) {
+        return may_be_true(
+            condition,
+            [](const Expression& expression) -> std::optional<std::size_t> {
+                return expression.GetExpressionClass() == duckdb::ExpressionClass::BOUND_REF
+                           ? std::optional<std::size_t>(
+                                 expression.Cast<duckdb::BoundReferenceExpression>().index)
+                           : std::nullopt;
+            },
+            [this](std::size_t index) { return part_bounds(part_, source_, index); });
+    }
+    bool holds(std::size_t index, ExpressionType type, Value constant) {
+        return holds(*compare(column(index), type, std::move(constant)));
+    }
+
+    ScanSource source_;
     PartInfo part_;
 };
 
-TEST_F(PartPruning, Numbers) {
-    EXPECT_TRUE(holds("n", Comparison::kEqual, "17", false));
-    EXPECT_TRUE(holds("N", Comparison::kEqual, "-5", false)) << "names have no case";
-    EXPECT_FALSE(holds("n", Comparison::kEqual, "18", false));
-    EXPECT_FALSE(holds("N", Comparison::kEqual, "-6", false));
-    EXPECT_FALSE(holds("n", Comparison::kLess, "-5", false));
-    EXPECT_TRUE(holds("n", Comparison::kLessEqual, "-5", false));
-    EXPECT_FALSE(holds("n", Comparison::kGreater, "17", false));
-    EXPECT_TRUE(holds("n", Comparison::kGreaterEqual, "17", false));
+constexpr auto kEqual = ExpressionType::COMPARE_EQUAL;
+constexpr auto kLess = ExpressionType::COMPARE_LESSTHAN;
+constexpr auto kLessEqual = ExpressionType::COMPARE_LESSTHANOREQUALTO;
+constexpr auto kGreater = ExpressionType::COMPARE_GREATERTHAN;
+constexpr auto kGreaterEqual = ExpressionType::COMPARE_GREATERTHANOREQUALTO;
+
+TEST_F(PartPruning, NumbersAtTheirBounds) {
+    EXPECT_TRUE(holds(field(0), kEqual, Value::BIGINT(17)));
+    EXPECT_FALSE(holds(field(0), kEqual, Value::BIGINT(18)));
+    EXPECT_FALSE(holds(field(0), kEqual, Value::BIGINT(-6)));
+    EXPECT_FALSE(holds(field(0), kLess, Value::BIGINT(-5)));
+    EXPECT_TRUE(holds(field(0), kLessEqual, Value::BIGINT(-5)));
+    EXPECT_FALSE(holds(field(0), kGreater, Value::BIGINT(17)));
+    EXPECT_TRUE(holds(field(0), kGreaterEqual, Value::BIGINT(17)));
+    EXPECT_FALSE(holds(field(5), kEqual, Value::UBIGINT(0)));
+    EXPECT_TRUE(holds(field(5), kEqual, Value::UBIGINT(UINT64_MAX)));
 }
 
-TEST_F(PartPruning, Texts) {
-    EXPECT_TRUE(holds("s", Comparison::kEqual, "bcd", true));
-    EXPECT_FALSE(holds("s", Comparison::kEqual, "a", true));
-    EXPECT_FALSE(holds("s", Comparison::kEqual, "dd", true));
-    EXPECT_FALSE(holds("s", Comparison::kGreater, "d", true));
-}
-
-TEST_F(PartPruning, WhatIsNotCertainKeepsThePart) {
-    EXPECT_TRUE(holds("n", Comparison::kEqual, "99", true)) << "a text constant is cast first";
-    EXPECT_TRUE(holds("s", Comparison::kEqual, "99", false)) << "a number against texts";
-    EXPECT_TRUE(holds("n", Comparison::kLess, "-5.5", false)) << "not an integer";
-    EXPECT_TRUE(holds("n", Comparison::kEqual, "99999999999999999999", false));
-    EXPECT_TRUE(holds("mixed", Comparison::kEqual, "99", false)) << "two types";
-    EXPECT_TRUE(holds("f", Comparison::kEqual, "1", false)) << "no zone map (NaN)";
-    EXPECT_TRUE(holds("unknown", Comparison::kEqual, "1", false));
-}
-
-TEST_F(PartPruning, AFieldThatThePartLacksIsNull) {
-    EXPECT_FALSE(holds("other", Comparison::kEqual, "1", false));
-}
-
-TEST_F(PartPruning, Times) {
-    EXPECT_TRUE(holds("_timestamp", Comparison::kGreater, "2023-11-14 22:13:30+00", true));
-    EXPECT_FALSE(holds("_timestamp", Comparison::kGreater, "2023-11-14T22:14:21Z", true));
-    EXPECT_FALSE(holds("_timestamp", Comparison::kLess, "2023-11-14 22:13:20", true));
-    EXPECT_TRUE(holds("_timestamp", Comparison::kLess, "yesterday", true));
-}
-
-TEST_F(PartPruning, AllConditionsMustBePossible) {
+TEST_F(PartPruning, NothingIsTrueOfNull) {
+    EXPECT_FALSE(holds(field(0), kEqual, Value(duckdb::LogicalType::BIGINT)));
+    EXPECT_TRUE(holds(
+        field(0), ExpressionType::COMPARE_NOT_DISTINCT_FROM, Value(duckdb::LogicalType::BIGINT)));
+    EXPECT_FALSE(holds(field(4), kEqual, Value::BIGINT(1))) << "the part has no such column";
     EXPECT_FALSE(
-        may_hold(part_,
-                 schema_,
-                 {{"n", Comparison::kEqual, "1", false}, {"s", Comparison::kEqual, "z", true}}));
-    EXPECT_TRUE(may_hold(part_, schema_, {}));
+        holds(*compare(cast(column(field(4)), duckdb::LogicalType::VARCHAR), kEqual, Value("1"))));
+}
+
+TEST_F(PartPruning, TextsAreComparedByTheirBytes) {
+    EXPECT_TRUE(holds(field(1), kEqual, Value("c")));
+    EXPECT_TRUE(holds(field(1), kEqual, Value("b\xc3\xa4")))
+        << "a bound may be cut inside a character";
+    EXPECT_FALSE(holds(field(1), kEqual, Value("bz")));
+    EXPECT_FALSE(holds(field(1), kGreater, Value("d")));
+}
+
+TEST_F(PartPruning, TimesOfFieldsAreNanosecondsInZoneMaps) {
+    const auto at = [](std::int64_t micros) {
+        return Value::TIMESTAMPTZ(duckdb::timestamp_tz_t(micros));
+    };
+    EXPECT_TRUE(holds(field(2), kLessEqual, at(1'700'000'000'000'000)));
+    EXPECT_FALSE(holds(field(2), kLess, at(1'700'000'000'000'000)));
+    EXPECT_TRUE(holds(field(2), kEqual, at(1'700'000'060'000'000)));
+    EXPECT_FALSE(holds(field(2), kGreater, at(1'700'000'060'000'000)));
+    EXPECT_FALSE(holds(ScanSource::kTimestamp, kGreater, at(1'700'000'060'000'000)));
+}
+
+TEST_F(PartPruning, WhatIsNotKnownIsPossible) {
+    EXPECT_TRUE(holds(field(3), kEqual, Value::DOUBLE(1))) << "no zone map: there was a NaN";
+    EXPECT_TRUE(holds(ScanSource::kExtra, kEqual, Value("x")));
+    EXPECT_TRUE(
+        holds(*compare(cast(column(field(0)), duckdb::LogicalType::VARCHAR), kEqual, Value("99"))))
+        << "'9' sorts behind '17'";
+    EXPECT_TRUE(holds(*compare(
+        cast(column(field(0)), duckdb::LogicalType::DOUBLE, true), kEqual, Value::DOUBLE(99))));
+    EXPECT_TRUE(holds(*column(field(0)))) << "not a condition that it knows";
+}
+
+TEST_F(PartPruning, CastsThatKeepTheOrderAreFollowed) {
+    EXPECT_FALSE(holds(*compare(
+        cast(column(field(0)), duckdb::LogicalType::DOUBLE), kGreater, Value::DOUBLE(17.5))));
+    EXPECT_TRUE(holds(
+        *compare(cast(column(field(0)), duckdb::LogicalType::DOUBLE), kLess, Value::DOUBLE(-4.5))));
+    EXPECT_FALSE(holds(*compare(cast(column(ScanSource::kTimestamp), duckdb::LogicalType::DATE),
+                                kEqual,
+                                Value::DATE(2023, 11, 13))));
+    EXPECT_TRUE(holds(*compare(cast(column(ScanSource::kTimestamp), duckdb::LogicalType::DATE),
+                               kEqual,
+                               Value::DATE(2023, 11, 14))));
+    EXPECT_TRUE(holds(
+        *compare(cast(column(field(5)), duckdb::LogicalType::BIGINT), kEqual, Value::BIGINT(-1))))
+        << "a bound that the cast refuses";
+}
+
+TEST_F(PartPruning, ShardAndPositions) {
+    EXPECT_TRUE(holds(ScanSource::kShard, kEqual, Value::BIGINT(7)));
+    EXPECT_FALSE(holds(ScanSource::kShard, kEqual, Value::BIGINT(8)));
+    EXPECT_TRUE(holds(ScanSource::kPosition, kEqual, Value::BIGINT(199)));
+    EXPECT_FALSE(holds(ScanSource::kPosition, kEqual, Value::BIGINT(200)));
 }
 
 }  // namespace

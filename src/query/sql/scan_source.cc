@@ -7,74 +7,6 @@
 namespace molesignal {
 namespace {
 
-struct OwnColumn {
-    std::string_view name;
-    std::string_view type;
-    std::int32_t field_id;
-};
-
-constexpr OwnColumn kOwn[ScanSource::kOwnColumns] = {
-    {kTimestampField, "TIMESTAMP WITH TIME ZONE", kTimestampFieldId},
-    {kTimestampNanosField, "SMALLINT", kTimestampNanosFieldId},
-    {kShardField, "BIGINT", kShardFieldId},
-    {kPositionField, "BIGINT", kPositionFieldId},
-    {kExtraField, "VARCHAR", kExtraFieldId},
-};
-
-std::string column_list(const ScanSource& source) {
-    std::string list;
-    for (const auto& column : kOwn) {
-        list += fmt::format("{}{}", list.empty() ? "" : ", ", quote_identifier(column.name));
-    }
-    for (std::size_t i = 0; i < source.schema.variants.size(); ++i) {
-        list += fmt::format(", v{}", i);
-    }
-    return list;
-}
-
-/// The scan of the parts by DuckDB's own reader, columns found by their field ids.
-std::string parts_scan(const ScanSource& source) {
-    std::string files;
-    for (const auto& part : source.parts) {
-        for (const auto& object : part.objects) {
-            if (object.kind == "parquet") {
-                files += fmt::format(
-                    "{}{}", files.empty() ? "" : ", ", quote_text("ms://" + object.key));
-            }
-        }
-    }
-    std::string schema;
-    for (const auto& column : kOwn) {
-        schema += fmt::format("{}{}: {{'name': '{}', 'type': '{}', 'default_value': NULL}}",
-                              schema.empty() ? "" : ", ",
-                              column.field_id,
-                              column.name,
-                              column.type);
-    }
-    for (std::size_t i = 0; i < source.schema.variants.size(); ++i) {
-        const auto& variant = source.schema.variants[i];
-        if (variant.id.value > 0) {
-            schema += fmt::format(", {}: {{'name': 'v{}', 'type': '{}', 'default_value': NULL}}",
-                                  variant.id.value,
-                                  i,
-                                  sql_type_of(variant.type));
-        }
-    }
-    std::string columns;
-    for (const auto& column : kOwn) {
-        columns += fmt::format("{}{}", columns.empty() ? "" : ", ", quote_identifier(column.name));
-    }
-    for (std::size_t i = 0; i < source.schema.variants.size(); ++i) {
-        const auto& variant = source.schema.variants[i];
-        // A field that only hot rows have is no column of any part.
-        columns += variant.id.value > 0
-                       ? fmt::format(", v{}", i)
-                       : fmt::format(", NULL::{} AS v{}", sql_type_of(variant.type), i);
-    }
-    return fmt::format(
-        "SELECT {} FROM read_parquet([{}], schema = MAP {{{}}})", columns, files, schema);
-}
-
 /// A value of one type as the canonical text that a widened string column shows.
 std::string literal_text(FieldType type, const std::string& column) {
     switch (type) {
@@ -117,25 +49,21 @@ std::string time_bound(std::string_view comparison, std::int64_t micros) {
 
 }  // namespace
 
-std::string sql_type_of(FieldType type) {
-    switch (type) {
-        case FieldType::kBool:
-            return "BOOLEAN";
-        case FieldType::kInt64:
-            return "BIGINT";
-        case FieldType::kUint64:
-            return "UBIGINT";
-        case FieldType::kFloat64:
-            return "DOUBLE";
-        case FieldType::kTimestamp:
-            return "TIMESTAMP WITH TIME ZONE";
-        case FieldType::kBytes:
-            return "BLOB";
-        case FieldType::kString:
-        case FieldType::kJson:
-            return "VARCHAR";
+std::string ScanSource::column_name(std::size_t column) const {
+    switch (column) {
+        case kTimestamp:
+            return std::string(kTimestampField);
+        case kTimestampNanos:
+            return std::string(kTimestampNanosField);
+        case kShard:
+            return std::string(kShardField);
+        case kPosition:
+            return std::string(kPositionField);
+        case kExtra:
+            return std::string(kExtraField);
+        default:
+            return fmt::format("v{}", column - kOwnColumns);
     }
-    return "VARCHAR";
 }
 
 std::string quote_identifier(std::string_view text) {
@@ -144,14 +72,6 @@ std::string quote_identifier(std::string_view text) {
         out += character == '"' ? "\"\"" : std::string(1, character);
     }
     return out + "\"";
-}
-
-std::string quote_text(std::string_view text) {
-    std::string out = "'";
-    for (const char character : text) {
-        out += character == '\'' ? "''" : std::string(1, character);
-    }
-    return out + "'";
 }
 
 std::string stream_subquery(const ScanSource& source, std::uint64_t handle) {
@@ -163,9 +83,13 @@ std::string stream_subquery(const ScanSource& source, std::uint64_t handle) {
     columns +=
         ", \"_extra\", \"_timestamp_nanos\", \"_shard\", \"_position\", "
         "CAST(\"_shard\" AS VARCHAR) || '-' || CAST(\"_position\" AS VARCHAR) AS \"_event_id\"";
-    auto scans = fmt::format("SELECT {} FROM ms_hot({}::UBIGINT)", column_list(source), handle);
+    std::string scans;
     if (!source.parts.empty()) {
-        scans = fmt::format("{} UNION ALL {}", parts_scan(source), scans);
+        scans = fmt::format("FROM ms_parts({}::UBIGINT)", handle);
+    }
+    if (!source.hot.chunks.empty() || source.parts.empty()) {
+        scans +=
+            fmt::format("{}FROM ms_hot({}::UBIGINT)", scans.empty() ? "" : " UNION ALL ", handle);
     }
     std::string where;
     if (source.start_us != INT64_MIN) {

@@ -19,35 +19,37 @@ struct ScanCounters {
     std::atomic<std::int64_t> gets{0};
     std::atomic<std::int64_t> hot_rows{0};
     std::atomic<std::int64_t> parts_total{0};
-    std::atomic<std::int64_t> parts_skipped{0};
-    std::atomic<std::int64_t> row_groups_total{0};
+    std::atomic<std::int64_t> parts_selected{0};
+    std::atomic<std::int64_t> row_groups_total{0};  ///< Of the selected parts.
     std::atomic<std::int64_t> row_groups_read{0};
 };
 
-/// One stream as one query sees it: a snapshot, ready to be scanned. Immutable while the query
-/// runs.
+/// One stream as one query sees it: a snapshot, ready to be scanned, once for all mentions of the
+/// stream. Immutable while the query runs.
 struct ScanSource {
     StreamInfo stream;
     StreamSchema schema;          ///< With the hot rows' fields.
-    std::vector<PartInfo> parts;  ///< Those that may hold rows of the query.
+    std::vector<PartInfo> parts;  ///< Those that overlap the query's time range, newest first.
     HotSnapshot hot;
     std::int64_t start_us = INT64_MIN;
     std::int64_t end_us = INT64_MAX;
-    ScanCounters* counters = nullptr;
 
     /// Columns of both scans, in order: the five of ours, then `v0`, `v1`, … for schema.variants.
+    static constexpr std::size_t kTimestamp = 0;
+    static constexpr std::size_t kTimestampNanos = 1;
+    static constexpr std::size_t kShard = 2;
+    static constexpr std::size_t kPosition = 3;
+    static constexpr std::size_t kExtra = 4;
     static constexpr std::size_t kOwnColumns = 5;
+    std::size_t columns() const { return kOwnColumns + schema.variants.size(); }
+    std::string column_name(std::size_t column) const;
 };
 
-/// SQL type of a field's column: "BIGINT", …
-std::string sql_type_of(FieldType type);
-
-/// The text of the subquery that stands for the stream: both scans, the stream's columns by their
-/// names. `hot_function(handle)` scans the hot rows.
+/// The text of the subquery that stands for the stream: both scans, `ms_parts(handle)` and
+/// `ms_hot(handle)`, and the stream's columns by their names.
 std::string stream_subquery(const ScanSource& source, std::uint64_t handle);
 
-/// Quotes an identifier or a string.
+/// Quotes an identifier.
 std::string quote_identifier(std::string_view text);
-std::string quote_text(std::string_view text);
 
 }  // namespace molesignal

@@ -1,7 +1,6 @@
 #include "query/sql/sql_engine.h"
 
 #include <algorithm>
-#include <array>
 #include <deque>
 #include <list>
 #include <thread>
@@ -15,14 +14,12 @@
 #include "common/log.h"
 #include "query/sql/arrow_stream.h"
 #include "query/sql/engine_instance.h"
-#include "query/sql/part_pruning.h"
+#include "query/sql/query_streams.h"
 #include "query/sql/sql_guard.h"
 #include "query/sql/value_text.h"
 
 namespace molesignal {
 namespace {
-
-constexpr std::size_t kNearestMax = 3;
 
 /// Our error for one of DuckDB's; `context` tells a deadline from a cancel.
 Error to_error(const duckdb::ErrorData& error, const RequestContext& context) {
@@ -53,25 +50,6 @@ Error to_error(const duckdb::ErrorData& error, const RequestContext& context) {
         default:
             return {ErrorCode::kInvalidArgument, message};
     }
-}
-
-/// Distance of two names for "did you mean", by single edits.
-std::size_t edit_distance(std::string_view a, std::string_view b) {
-    std::vector<std::size_t> row(b.size() + 1);
-    for (std::size_t j = 0; j <= b.size(); ++j) {
-        row[j] = j;
-    }
-    for (std::size_t i = 1; i <= a.size(); ++i) {
-        auto diagonal = row[0];
-        row[0] = i;
-        for (std::size_t j = 1; j <= b.size(); ++j) {
-            const auto above = row[j];
-            row[j] =
-                std::min({row[j] + 1, row[j - 1] + 1, diagonal + (a[i - 1] == b[j - 1] ? 0 : 1)});
-            diagonal = above;
-        }
-    }
-    return row[b.size()];
 }
 
 class Engine;
@@ -125,11 +103,6 @@ public:
 
     Result<Lease> take(const RequestContext& context, const OrgId& org);
     void give_back(Lease lease);
-    Result<TableReplacement> replace_table(const RequestContext& context,
-                                           const SqlQuery& query,
-                                           const GuardedTable& table,
-                                           EngineInstance& instance,
-                                           ScanCounters& counters);
 
     struct Watched {
         duckdb::Connection* connection = nullptr;
@@ -156,14 +129,12 @@ public:
     }
 
     const SqlEngineOptions& options() const { return options_; }
+    Catalogue& catalogue() { return catalogue_; }
+    HotSource& hot() { return hot_; }
     QueryRegistry& registry() { return registry_; }
     Clock& clock() { return clock_; }
 
 private:
-    Result<StreamInfo> find_stream(const RequestContext& context,
-                                   const OrgId& org,
-                                   const GuardedTable& table);
-
     /// Interrupts queries that were cancelled or are late. DuckDB has no deadline of its own.
     void watch() {
         const MutexLock lock(mutex_);
@@ -276,9 +247,16 @@ Result<> RunningResult::start() try {
     instance.begin(context_, counters_);
     GuardLimits limits;
     limits.statement_bytes_max = engine_.options().statement_bytes_max;
+    QueryStreams streams(
+        engine_.catalogue(),
+        engine_.hot(),
+        query_.org,
+        {.start_us = query_.time_range.start_us, .end_us = query_.time_range.end_us},
+        *counters_,
+        [&](auto source) { return instance.add_source(std::move(source)); });
     MS_TRY(auto statement,
            guard_statement(query_.statement, limits, [&](const GuardedTable& table) {
-               return engine_.replace_table(context_, query_, table, instance, *counters_);
+               return streams.replace(context_, table);
            }));
     watched_ = engine_.start_watching(instance.connection(), context_);
     watching_ = true;
@@ -400,7 +378,7 @@ SqlStats RunningResult::stats() const {
     stats.scanned_rows = counters_->rows;
     stats.scanned_bytes = counters_->bytes;
     stats.parts_total = counters_->parts_total;
-    stats.parts_skipped = counters_->parts_skipped;
+    stats.parts_skipped = counters_->parts_total - counters_->parts_selected;
     stats.row_groups_total = counters_->row_groups_total;
     stats.row_groups_skipped = counters_->row_groups_total - counters_->row_groups_read;
     stats.object_gets = counters_->gets;
@@ -481,95 +459,6 @@ void Engine::give_back(Lease lease) {
         idle_.emplace_back(std::move(lease.org), std::move(lease.instance));
     }
     slot_freed_.notify_one();
-}
-
-Result<StreamInfo> Engine::find_stream(const RequestContext& context,
-                                       const OrgId& org,
-                                       const GuardedTable& table) {
-    auto schema = table.schema;
-    std::ranges::transform(
-        schema, schema.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-    std::vector<StreamType> types = {StreamType::kLogs, StreamType::kMetrics, StreamType::kTraces};
-    if (!schema.empty()) {
-        const auto type = parse_stream_type(schema);
-        if (!type) {
-            return Error(ErrorCode::kForbidden,
-                         fmt::format("'{}.{}' is not a stream; streams are written logs.<name>",
-                                     table.schema,
-                                     table.name));
-        }
-        types = {*type};
-    }
-    for (const auto type : types) {
-        MS_TRY(auto stream, catalogue_.find_stream(context, org, type, table.name));
-        if (stream.has_value()) {
-            return std::move(*stream);
-        }
-    }
-    MS_TRY(const auto streams, catalogue_.list_streams(context, org));
-    std::vector<std::pair<std::size_t, std::string>> near;
-    for (const auto& stream : streams) {
-        near.emplace_back(edit_distance(table.name, stream.name),
-                          fmt::format("{}.{}", stream_type_name(stream.type), stream.name));
-    }
-    std::ranges::sort(near);
-    std::string names;
-    for (std::size_t i = 0; i < std::min(kNearestMax, near.size()); ++i) {
-        names += (i == 0 ? "; the nearest are " : ", ") + near[i].second;
-    }
-    return Error(ErrorCode::kNotFound,
-                 fmt::format("no stream is called '{}'{}",
-                             table.schema.empty() ? table.name : table.schema + "." + table.name,
-                             names.empty() ? "; there are none yet" : names));
-}
-
-Result<TableReplacement> Engine::replace_table(const RequestContext& context,
-                                               const SqlQuery& query,
-                                               const GuardedTable& table,
-                                               EngineInstance& instance,
-                                               ScanCounters& counters) {
-    MS_TRY(auto stream, find_stream(context, query.org, table));
-    auto source = std::make_shared<ScanSource>();
-    // Hot rows first, the catalogue second: docs/decisions/0002-snapshot-order.md.
-    source->hot = hot_.hot_snapshot(stream.id);
-    std::int64_t parts_total = 0;
-    const auto last_us =
-        query.time_range.end_us == INT64_MAX ? INT64_MAX : query.time_range.end_us - 1;
-    MS_TRY(
-        auto snapshot,
-        catalogue_.snapshot(context, stream.id, query.time_range.start_us, last_us, parts_total));
-    std::vector<std::pair<ShardId, Position>> checkpoints;
-    for (const auto& shard : snapshot.shards) {
-        checkpoints.emplace_back(shard.id, shard.checkpoint);
-    }
-    drop_flushed_rows(source->hot, checkpoints);
-    source->stream = std::move(snapshot.stream);
-    source->schema = std::move(snapshot.schema);
-    add_hot_fields(source->schema, source->hot);
-    source->start_us = query.time_range.start_us;
-    source->end_us = query.time_range.end_us;
-    for (auto& part : snapshot.parts) {
-        if (may_hold(part, source->schema, table.conditions)) {
-            source->parts.push_back(std::move(part));
-        }
-    }
-    counters.parts_total += parts_total;
-    counters.parts_skipped += parts_total - static_cast<std::int64_t>(source->parts.size());
-    TableReplacement replacement;
-    const auto handle = instance.add_source(source);
-    replacement.subquery = stream_subquery(*source, handle);
-    constexpr std::array<std::string_view, 6> kFullText = {
-        "body", "message", "msg", "log", "text", "_msg"};
-    for (const auto& field : source->schema.logical_fields()) {
-        const auto& chosen = source->stream.settings.full_text_fields;
-        const bool wanted = chosen.empty()
-                                ? std::ranges::find(kFullText, field.name) != kFullText.end()
-                                : std::ranges::find(chosen, field.name) != chosen.end();
-        if (wanted) {
-            replacement.full_text_columns.push_back(field.sql_name);
-        }
-    }
-    return replacement;
 }
 
 }  // namespace

@@ -153,14 +153,8 @@ private:
         const auto outer_tables = tables_in_from_;
         full_text_.clear();
         tables_in_from_ = 0;
-        std::vector<ScanCondition> conditions;
         if (node.from_table != nullptr) {
-            // Columns that the FROM renames are not those that zone maps know.
-            if (node.from_table->type == duckdb::TableReferenceType::BASE_TABLE &&
-                node.from_table->column_name_alias.empty() && node.where_clause != nullptr) {
-                collect_conditions(*node.where_clause, conditions);
-            }
-            check_table(node.from_table, conditions);
+            check_table(node.from_table);
         }
         for (auto& child : node.select_list) {
             check(child);
@@ -184,15 +178,14 @@ private:
         tables_in_from_ = outer_tables;
     }
 
-    void check_table(duckdb::unique_ptr<TableRef>& table,
-                     const std::vector<ScanCondition>& conditions) {
+    void check_table(duckdb::unique_ptr<TableRef>& table) {
         descend();
         if (table->sample != nullptr) {
             refuse(ErrorCode::kForbidden, "TABLESAMPLE is not allowed");
         }
         switch (table->type) {
             case duckdb::TableReferenceType::BASE_TABLE:
-                replace_table(table, conditions);
+                replace_table(table);
                 break;
             case duckdb::TableReferenceType::SUBQUERY:
                 check_node(*table->Cast<duckdb::SubqueryRef>().subquery->node);
@@ -203,8 +196,8 @@ private:
                            fmt::format("more than {} joins", limits_.joins_max));
                 }
                 auto& join = table->Cast<duckdb::JoinRef>();
-                check_table(join.left, {});
-                check_table(join.right, {});
+                check_table(join.left);
+                check_table(join.right);
                 if (join.condition != nullptr) {
                     check(join.condition);
                 }
@@ -229,8 +222,7 @@ private:
         --depth_;
     }
 
-    void replace_table(duckdb::unique_ptr<TableRef>& table,
-                       const std::vector<ScanCondition>& conditions) {
+    void replace_table(duckdb::unique_ptr<TableRef>& table) {
         auto& base = table->Cast<duckdb::BaseTableRef>();
         if (base.at_clause != nullptr || !base.catalog_name.empty()) {
             refuse(ErrorCode::kForbidden,
@@ -240,8 +232,7 @@ private:
         if (base.schema_name.empty() && ctes_.contains(lower(base.table_name))) {
             return;
         }
-        auto replacement = replace_(
-            {.schema = base.schema_name, .name = base.table_name, .conditions = conditions});
+        auto replacement = replace_({.schema = base.schema_name, .name = base.table_name});
         if (!replacement) {
             throw Refused{std::move(replacement).error()};
         }
@@ -420,68 +411,6 @@ private:
         auto call = duckdb::make_uniq<duckdb::FunctionExpression>(name, std::move(arguments));
         call->SetAlias(alias);
         expression = std::move(call);
-    }
-
-    /// AND-ed comparisons of a column with a constant.
-    static void collect_conditions(const ParsedExpression& expression,
-                                   std::vector<ScanCondition>& out) {
-        if (expression.GetExpressionType() == duckdb::ExpressionType::CONJUNCTION_AND) {
-            for (const auto& child : expression.Cast<duckdb::ConjunctionExpression>().children) {
-                collect_conditions(*child, out);
-            }
-            return;
-        }
-        if (expression.GetExpressionClass() != duckdb::ExpressionClass::COMPARISON) {
-            return;
-        }
-        const auto& comparison = expression.Cast<duckdb::ComparisonExpression>();
-        const auto* column = comparison.left.get();
-        const auto* constant = comparison.right.get();
-        auto type = expression.GetExpressionType();
-        if (column->GetExpressionClass() == duckdb::ExpressionClass::CONSTANT) {
-            std::swap(column, constant);
-            type = duckdb::FlipComparisonExpression(type);
-        }
-        ScanCondition condition;
-        if (column->GetExpressionClass() != duckdb::ExpressionClass::COLUMN_REF ||
-            constant->GetExpressionClass() != duckdb::ExpressionClass::CONSTANT ||
-            !comparison_of(type, condition.comparison)) {
-            return;
-        }
-        const auto& value = constant->Cast<duckdb::ConstantExpression>().value;
-        if (value.IsNull()) {
-            return;
-        }
-        condition.is_text = value.type().id() == duckdb::LogicalTypeId::VARCHAR;
-        if (!condition.is_text && !value.type().IsNumeric()) {
-            return;
-        }
-        condition.constant = condition.is_text ? duckdb::StringValue::Get(value) : value.ToString();
-        condition.column = column->Cast<duckdb::ColumnRefExpression>().GetColumnName();
-        out.push_back(std::move(condition));
-    }
-
-    static bool comparison_of(duckdb::ExpressionType type, ScanCondition::Comparison& out) {
-        using Comparison = ScanCondition::Comparison;
-        switch (type) {
-            case duckdb::ExpressionType::COMPARE_EQUAL:
-                out = Comparison::kEqual;
-                return true;
-            case duckdb::ExpressionType::COMPARE_LESSTHAN:
-                out = Comparison::kLess;
-                return true;
-            case duckdb::ExpressionType::COMPARE_LESSTHANOREQUALTO:
-                out = Comparison::kLessEqual;
-                return true;
-            case duckdb::ExpressionType::COMPARE_GREATERTHAN:
-                out = Comparison::kGreater;
-                return true;
-            case duckdb::ExpressionType::COMPARE_GREATERTHANOREQUALTO:
-                out = Comparison::kGreaterEqual;
-                return true;
-            default:
-                return false;
-        }
     }
 
     const GuardLimits& limits_;

@@ -15,21 +15,10 @@ class SelectStatement;
 
 namespace molesignal {
 
-/// A condition that every row of one scan must meet, taken from the WHERE of the SELECT around it.
-struct ScanCondition {
-    enum class Comparison : std::uint8_t { kEqual, kLess, kLessEqual, kGreater, kGreaterEqual };
-    std::string column;  ///< As written.
-    Comparison comparison = Comparison::kEqual;
-    std::string constant;  ///< Canonical text.
-    bool is_text = false;  ///< A string constant, else a number.
-};
-
 /// A stream that the statement names.
 struct GuardedTable {
     std::string schema;  ///< "logs", … or empty.
     std::string name;
-    std::vector<ScanCondition> conditions;
-    bool uses_match_all = false;
 };
 
 /// What stands in for a stream: the text of a SELECT, and the columns that match_all searches.
@@ -49,7 +38,7 @@ struct GuardLimits {
 /// deny by default). One SELECT; streams, subqueries, joins, CTEs and VALUES as tables; functions
 /// of a list.
 ///
-/// `replace` is called for each stream, at most once for the same name with the same conditions.
+/// `replace` is called for each mention of a stream.
 /// kInvalidArgument: syntax or size; kForbidden: not allowed; or what `replace` returns. Throws
 /// nothing. Thread-safe.
 Result<std::unique_ptr<duckdb::SelectStatement>> guard_statement(

@@ -1,0 +1,261 @@
+// ms_parts(handle): the parts of a stream by DuckDB's own Parquet reader. The list of files is
+// ours: it shrinks by the filters that DuckDB pushes into the scan; columns are found by their
+// field ids.
+#include <algorithm>
+
+#include <duckdb.hpp>
+#include <duckdb/common/multi_file/multi_file_reader.hpp>
+#include <duckdb/main/extension/extension_loader.hpp>
+#include <duckdb/parser/expression/constant_expression.hpp>
+#include <duckdb/planner/expression/bound_columnref_expression.hpp>
+#include <duckdb/planner/table_filter.hpp>
+#include <parquet_multi_file_info.hpp>
+
+#include "query/sql/duckdb_types.h"
+#include "query/sql/engine_instance.h"
+#include "query/sql/part_pruning.h"
+
+namespace molesignal {
+
+duckdb::LogicalType duckdb_type_of(FieldType type) {
+    switch (type) {
+        case FieldType::kBool:
+            return duckdb::LogicalType::BOOLEAN;
+        case FieldType::kInt64:
+            return duckdb::LogicalType::BIGINT;
+        case FieldType::kUint64:
+            return duckdb::LogicalType::UBIGINT;
+        case FieldType::kFloat64:
+            return duckdb::LogicalType::DOUBLE;
+        case FieldType::kTimestamp:
+            return duckdb::LogicalType::TIMESTAMP_TZ;
+        case FieldType::kBytes:
+            return duckdb::LogicalType::BLOB;
+        case FieldType::kString:
+        case FieldType::kJson:
+            return duckdb::LogicalType::VARCHAR;
+    }
+    return duckdb::LogicalType::VARCHAR;
+}
+
+duckdb::LogicalType duckdb_type_of(const ScanSource& source, std::size_t column) {
+    switch (column) {
+        case ScanSource::kTimestamp:
+            return duckdb::LogicalType::TIMESTAMP_TZ;
+        case ScanSource::kTimestampNanos:
+            return duckdb::LogicalType::SMALLINT;
+        case ScanSource::kShard:
+        case ScanSource::kPosition:
+            return duckdb::LogicalType::BIGINT;
+        case ScanSource::kExtra:
+            return duckdb::LogicalType::VARCHAR;
+        default:
+            return duckdb_type_of(source.schema.variants[column - ScanSource::kOwnColumns].type);
+    }
+}
+
+namespace {
+
+struct PartsInfo final : duckdb::TableFunctionInfo {
+    std::shared_ptr<InstanceState> state;
+};
+
+/// The parts of a source that a scan still has to read, newest first. Immutable.
+class PartList final : public duckdb::MultiFileList {
+public:
+    using Parts = std::vector<const PartInfo*>;
+
+    PartList(std::shared_ptr<const ScanSource> source, Parts parts)
+        : MultiFileList(duckdb::vector<duckdb::OpenFileInfo>(),
+                        duckdb::FileGlobOptions::ALLOW_EMPTY),
+          source_(std::move(source)),
+          parts_(std::move(parts)) {}
+
+    const ScanSource& source() const { return *source_; }
+    const Parts& parts() const { return parts_; }
+
+    /// Those that may hold a row for which all of `filters` are true.
+    duckdb::unique_ptr<MultiFileList> ComplexFilterPushdown(
+        duckdb::ClientContext&,
+        const duckdb::MultiFileOptions&,
+        duckdb::MultiFilePushdownInfo& info,
+        duckdb::vector<duckdb::unique_ptr<duckdb::Expression>>& filters) override {
+        const ColumnOf column_of =
+            [&info, this](const duckdb::Expression& expression) -> std::optional<std::size_t> {
+            if (expression.GetExpressionClass() != duckdb::ExpressionClass::BOUND_COLUMN_REF) {
+                return std::nullopt;
+            }
+            const auto& column = expression.Cast<duckdb::BoundColumnRefExpression>();
+            if (column.depth > 0 || column.binding.table_index != info.table_index ||
+                column.binding.column_index >= info.column_ids.size()) {
+                return std::nullopt;
+            }
+            const auto id = info.column_ids[column.binding.column_index];
+            return id < source_->columns() ? std::optional<std::size_t>(id) : std::nullopt;
+        };
+        return keep([&](const PartInfo& part) {
+            const BoundsOf bounds = [&](auto column) {
+                return part_bounds(part, *source_, column);
+            };
+            return std::ranges::all_of(filters, [&](const auto& filter) {
+                return may_be_true(*filter, column_of, bounds);
+            });
+        });
+    }
+
+    /// The same for what is known when the scan begins: bounds of a join's other side, too.
+    duckdb::unique_ptr<MultiFileList> DynamicFilterPushdown(
+        duckdb::ClientContext&,
+        const duckdb::MultiFileOptions&,
+        const duckdb::vector<duckdb::string>&,
+        const duckdb::vector<duckdb::LogicalType>&,
+        const duckdb::vector<duckdb::column_t>& columns,
+        duckdb::TableFilterSet& filters) const override {
+        return keep([&](const PartInfo& part) {
+            return may_pass(filters, columns, *source_, [&](auto column) {
+                return part_bounds(part, *source_, column);
+            });
+        });
+    }
+
+    duckdb::vector<duckdb::OpenFileInfo> GetAllFiles() override {
+        duckdb::vector<duckdb::OpenFileInfo> files;
+        for (duckdb::idx_t i = 0; i < parts_.size(); ++i) {
+            files.push_back(GetFile(i));
+        }
+        return files;
+    }
+    duckdb::FileExpandResult GetExpandResult() override {
+        return parts_.empty()       ? duckdb::FileExpandResult::NO_FILES
+               : parts_.size() == 1 ? duckdb::FileExpandResult::SINGLE_FILE
+                                    : duckdb::FileExpandResult::MULTIPLE_FILES;
+    }
+    duckdb::idx_t GetTotalFileCount() override { return parts_.size(); }
+    duckdb::unique_ptr<duckdb::NodeStatistics> GetCardinality(duckdb::ClientContext&) override {
+        duckdb::idx_t rows = 0;
+        for (const auto* part : parts_) {
+            rows += static_cast<duckdb::idx_t>(part->rows);
+        }
+        return duckdb::make_uniq<duckdb::NodeStatistics>(rows, rows);
+    }
+    duckdb::unique_ptr<MultiFileList> Copy() override {
+        return duckdb::make_uniq<PartList>(source_, parts_);
+    }
+
+protected:
+    duckdb::OpenFileInfo GetFile(duckdb::idx_t i) override {
+        return i < parts_.size() ? duckdb::OpenFileInfo(object_path(*parts_[i]))
+                                 : duckdb::OpenFileInfo();
+    }
+
+private:
+    template <class Predicate>
+    duckdb::unique_ptr<MultiFileList> keep(const Predicate& wanted) const {
+        Parts kept;
+        std::ranges::copy_if(
+            parts_, std::back_inserter(kept), [&](const auto* part) { return wanted(*part); });
+        return kept.size() == parts_.size() ? nullptr
+                                            : duckdb::make_uniq<PartList>(source_, std::move(kept));
+    }
+
+    std::shared_ptr<const ScanSource> source_;
+    Parts parts_;
+};
+
+/// Binds to the schema of a source instead of a file's, so that no object is opened for planning.
+class PartReader final : public duckdb::MultiFileReader {
+public:
+    explicit PartReader(std::shared_ptr<InstanceState> state) : state_(std::move(state)) {
+        function_name = "ms_parts";
+    }
+    static duckdb::unique_ptr<MultiFileReader> make(const duckdb::TableFunction& function) {
+        return duckdb::make_uniq<PartReader>(function.function_info->Cast<PartsInfo>().state);
+    }
+    duckdb::unique_ptr<MultiFileReader> Copy() const override {
+        return duckdb::make_uniq<PartReader>(state_);
+    }
+
+    duckdb::vector<duckdb::string> ParsePaths(const duckdb::Value& handle) override {
+        return {handle.ToString()};
+    }
+    duckdb::shared_ptr<duckdb::MultiFileList> CreateFileList(
+        duckdb::ClientContext&,
+        const duckdb::vector<duckdb::string>& handles,
+        const duckdb::FileGlobInput&) override {
+        const auto source = state_->source(std::stoull(handles.at(0)));
+        PartList::Parts parts;
+        for (const auto& part : source->parts) {
+            parts.push_back(&part);
+        }
+        return duckdb::make_shared_ptr<PartList>(source, std::move(parts));
+    }
+
+    bool Bind(duckdb::MultiFileOptions&,
+              duckdb::MultiFileList& files,
+              duckdb::vector<duckdb::LogicalType>& types,
+              duckdb::vector<duckdb::string>& names,
+              duckdb::MultiFileReaderBindData& bind_data) override {
+        const auto& source = files.Cast<PartList>().source();
+        for (std::size_t column = 0; column < source.columns(); ++column) {
+            names.push_back(source.column_name(column));
+            types.push_back(duckdb_type_of(source, column));
+            duckdb::MultiFileColumnDefinition definition(names.back(), types.back());
+            definition.identifier = duckdb::Value::INTEGER(field_id(source, column));
+            definition.default_expression =
+                duckdb::make_uniq<duckdb::ConstantExpression>(duckdb::Value(types.back()));
+            bind_data.schema.push_back(std::move(definition));
+        }
+        bind_data.mapping = duckdb::MultiFileColumnMappingMode::BY_FIELD_ID;
+        return true;
+    }
+
+    duckdb::unique_ptr<duckdb::MultiFileReaderGlobalState> InitializeGlobalState(
+        duckdb::ClientContext& context,
+        const duckdb::MultiFileOptions& options,
+        const duckdb::MultiFileReaderBindData& bind_data,
+        const duckdb::MultiFileList& files,
+        const duckdb::vector<duckdb::MultiFileColumnDefinition>& columns,
+        const duckdb::vector<duckdb::ColumnIndex>& column_ids) override {
+        for (const auto* part : files.Cast<PartList>().parts()) {
+            state_->select(*part);
+        }
+        return MultiFileReader::InitializeGlobalState(
+            context, options, bind_data, files, columns, column_ids);
+    }
+
+private:
+    static std::int32_t field_id(const ScanSource& source, std::size_t column) {
+        constexpr std::array<std::int32_t, ScanSource::kOwnColumns> kOwn = {kTimestampFieldId,
+                                                                            kTimestampNanosFieldId,
+                                                                            kShardFieldId,
+                                                                            kPositionFieldId,
+                                                                            kExtraFieldId};
+        // Fields that only hot rows have count from -1 down: no part has such a column.
+        return column < kOwn.size()
+                   ? kOwn[column]
+                   : source.schema.variants[column - ScanSource::kOwnColumns].id.value;
+    }
+
+    std::shared_ptr<InstanceState> state_;
+};
+
+}  // namespace
+
+void register_part_scan(duckdb::DuckDB& database,
+                        duckdb::Connection& connection,
+                        const std::shared_ptr<InstanceState>& state) {
+    auto function = duckdb::ParquetScanFunction::GetFunctionSet().functions.at(0);
+    function.name = "ms_parts";
+    function.arguments = {duckdb::LogicalType::UBIGINT};
+    function.named_parameters.clear();
+    function.get_multi_file_reader = PartReader::make;
+    auto info = duckdb::make_shared_ptr<PartsInfo>();
+    info->state = state;
+    function.function_info = std::move(info);
+    connection.context->RunFunctionInTransaction([&] {
+        duckdb::ExtensionLoader loader(*database.instance, "molesignal");
+        loader.RegisterFunction(function);
+    });
+}
+
+}  // namespace molesignal
