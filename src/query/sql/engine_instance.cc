@@ -5,9 +5,28 @@
 #include <thread>
 
 #include <duckdb.hpp>
+#include <duckdb/common/local_file_system.hpp>
 #include <fmt/format.h>
 
+#include "common/log.h"
+
 namespace molesignal {
+namespace {
+
+/// DuckDB spills by its own file system, so that is what clears up behind it.
+void remove_directory(const std::string& path) {
+    try {
+        duckdb::LocalFileSystem files;
+        if (files.DirectoryExists(path)) {
+            files.RemoveDirectory(path);
+        }
+    } catch (const std::exception& exception) {
+        log_warn("a directory of spilled data could not be removed",
+                 {{"path", path}, {"error", duckdb::ErrorData(exception).RawMessage()}});
+    }
+}
+
+}  // namespace
 
 std::shared_ptr<const ScanSource> InstanceState::source(std::uint64_t handle) {
     const MutexLock lock(mutex);
@@ -31,33 +50,39 @@ void InstanceState::select(const PartInfo& part) {
     }
 }
 
-EngineInstance::EngineInstance() = default;
-EngineInstance::~EngineInstance() = default;
+EngineInstance::~EngineInstance() {
+    connection_.reset();
+    database_.reset();
+    if (!spill_directory_.empty()) {
+        remove_directory(spill_directory_);
+    }
+}
 
 Result<std::unique_ptr<EngineInstance>> EngineInstance::make(const SqlEngineOptions& options,
-                                                             std::int64_t memory_bytes,
+                                                             const std::string& spill_directory,
                                                              ObjectStore& objects) try {
     std::unique_ptr<EngineInstance> instance(new EngineInstance());
     instance->state_ = std::make_shared<InstanceState>(objects);
+    instance->spill_directory_ = spill_directory;
     duckdb::DBConfig config;
     config.options.autoload_known_extensions = false;
     config.options.autoinstall_known_extensions = false;
     config.options.allow_community_extensions = false;
-    config.options.maximum_memory = static_cast<duckdb::idx_t>(memory_bytes);
+    config.options.maximum_memory = static_cast<duckdb::idx_t>(options.memory_bytes);
     const auto threads = options.threads > 0
                              ? options.threads
                              : std::max<std::size_t>(1, std::thread::hardware_concurrency());
     config.options.maximum_threads = threads;
-    config.options.temporary_directory = options.spill_directory;
+    config.options.temporary_directory = spill_directory;
     instance->database_ = std::make_unique<duckdb::DuckDB>(nullptr, &config);
-    instance->connection_ = std::make_unique<duckdb::Connection>(*instance->database_);
+    duckdb::Connection connection(*instance->database_);
     register_object_files(*instance->database_, instance->state_);
-    register_part_scan(*instance->database_, *instance->connection_, instance->state_);
-    register_hot_scan(*instance->database_, *instance->connection_, instance->state_);
-    register_match(*instance->database_, *instance->connection_);
+    register_part_scan(*instance->database_, connection, instance->state_);
+    register_hot_scan(*instance->database_, connection, instance->state_);
+    register_match(*instance->database_, connection);
     // Locked last; nothing after it can be changed, and no local file can be reached.
     const std::array<std::string, 8> settings = {
-        "SET TimeZone = 'UTC'",
+        "SET GLOBAL TimeZone = 'UTC'",
         "SET preserve_insertion_order = false",
         fmt::format("SET max_temp_directory_size = '{}B'", options.spill_bytes),
         "SET allow_persistent_secrets = false",
@@ -68,7 +93,7 @@ Result<std::unique_ptr<EngineInstance>> EngineInstance::make(const SqlEngineOpti
         "SET lock_configuration = true",
     };
     for (const auto& statement : settings) {
-        const auto done = instance->connection_->Query(statement);
+        const auto done = connection.Query(statement);
         if (done->HasError()) {
             return Error(
                 ErrorCode::kInternal,
@@ -83,9 +108,14 @@ Result<std::unique_ptr<EngineInstance>> EngineInstance::make(const SqlEngineOpti
 }
 
 void EngineInstance::begin(const RequestContext& context, std::shared_ptr<ScanCounters> counters) {
-    const MutexLock lock(state_->mutex);
-    state_->context = context;
-    state_->counters = std::move(counters);
+    {
+        const MutexLock lock(state_->mutex);
+        state_->context = context;
+        state_->counters = std::move(counters);
+    }
+    auto connection = std::make_unique<duckdb::Connection>(*database_);
+    const MutexLock lock(interrupt_mutex_);
+    connection_ = std::move(connection);
 }
 
 std::uint64_t EngineInstance::add_source(std::shared_ptr<const ScanSource> source) {
@@ -104,12 +134,46 @@ std::uint64_t EngineInstance::add_source(std::shared_ptr<const ScanSource> sourc
     return next_handle_++;
 }
 
+void EngineInstance::interrupt() {
+    const MutexLock lock(interrupt_mutex_);
+    if (connection_ != nullptr) {
+        connection_->Interrupt();
+    }
+}
+
 void EngineInstance::end() {
+    std::unique_ptr<duckdb::Connection> connection;
+    {
+        const MutexLock lock(interrupt_mutex_);
+        connection = std::move(connection_);
+    }
+    // With the connection go the plan, its tasks and whatever they hold: a result that was not read
+    // to its end lives on in a connection that is kept.
+    if (connection != nullptr) {
+        connection->Interrupt();
+        connection.reset();
+    }
     const MutexLock lock(state_->mutex);
     state_->sources.clear();
     state_->readable.clear();
     state_->context = RequestContext();
     state_->counters = nullptr;
+}
+
+void remove_spill_directories(const std::string& directory) {
+    if (directory.empty()) {
+        return;
+    }
+    std::vector<std::string> found;
+    duckdb::LocalFileSystem files;
+    files.ListFiles(directory, [&](const duckdb::string& name, bool is_directory) {
+        if (is_directory && name.starts_with(kSpillPrefix)) {
+            found.push_back(directory + "/" + name);
+        }
+    });
+    for (const auto& path : found) {
+        remove_directory(path);
+    }
 }
 
 }  // namespace molesignal

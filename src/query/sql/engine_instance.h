@@ -49,28 +49,38 @@ struct InstanceState {
 /// One DuckDB, locked down, for one query at a time and one organisation for life.
 class EngineInstance {
 public:
+    /// Spills below `spill_directory`, a directory of its own that is removed with it.
     /// kInternal: DuckDB could not be started.
     static Result<std::unique_ptr<EngineInstance>> make(const SqlEngineOptions& options,
-                                                        std::int64_t memory_bytes,
+                                                        const std::string& spill_directory,
                                                         ObjectStore& objects);
     ~EngineInstance();
 
+    /// Of the query between begin and end.
     duckdb::Connection& connection() { return *connection_; }
-    InstanceState& state() { return *state_; }
     /// Makes the instance ready for `context`'s query.
     void begin(const RequestContext& context, std::shared_ptr<ScanCounters> counters);
     /// Adds a stream; returns its handle.
     std::uint64_t add_source(std::shared_ptr<const ScanSource> source);
-    /// Forgets the query's sources.
+    /// Makes the query stop soon. Any thread.
+    void interrupt();
+    /// Ends the query, wherever it stands: nothing of it runs, and nothing of it is kept, after.
     void end();
 
 private:
-    EngineInstance();
+    EngineInstance() = default;
     std::shared_ptr<InstanceState> state_;
+    std::string spill_directory_;
     std::unique_ptr<duckdb::DuckDB> database_;
+    Mutex interrupt_mutex_;  ///< Guards the exchange of connection_.
     std::unique_ptr<duckdb::Connection> connection_;
     std::uint64_t next_handle_ = 1;
 };
+
+/// Names of the directories that instances spill to begin so.
+inline constexpr std::string_view kSpillPrefix = "instance-";
+/// Removes what instances of an earlier process left below `directory`; nothing else.
+void remove_spill_directories(const std::string& directory);
 
 /// The path of a part's Parquet object in the file system of `ms://` objects.
 std::string object_path(const PartInfo& part);

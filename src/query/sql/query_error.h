@@ -1,0 +1,22 @@
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "common/request_context.h"
+#include "common/result.h"
+#include "query/sql/scan_source.h"
+
+namespace duckdb {
+class ErrorData;
+}  // namespace duckdb
+
+namespace molesignal {
+
+/// Our error for one of DuckDB's. `context` tells a deadline from a cancel; an unknown column names
+/// the nearest columns of `sources`.
+Error query_error(const duckdb::ErrorData& error,
+                  const RequestContext& context,
+                  const std::vector<std::shared_ptr<const ScanSource>>& sources);
+
+}  // namespace molesignal

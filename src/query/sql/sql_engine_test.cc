@@ -1,0 +1,169 @@
+// What an engine does with many queries, their memory and their end. What SQL answers is in
+// tests/scenario/store and tests/logic.
+#include <filesystem>
+#include <fstream>
+#include <thread>
+
+#include "query/sql/engine_fixture.h"
+#include "tests/support/manual_clock.h"
+
+namespace molesignal {
+namespace {
+
+class Engine : public EngineFixture {
+protected:
+    std::vector<std::string> spill_entries() {
+        std::vector<std::string> names;
+        for (const auto& entry : std::filesystem::directory_iterator(options_.spill_directory)) {
+            names.push_back(entry.path().filename());
+        }
+        std::ranges::sort(names);
+        return names;
+    }
+    /// Sorts more than fits into 128 MB.
+    static constexpr const char* kSpills =
+        "SELECT count(*) FROM (SELECT b.body || a.body AS y FROM logs.app a, logs.app b ORDER BY y "
+        "OFFSET 5) WHERE length(y) > 0";
+};
+
+TEST_F(Engine, SpillDirectoriesOfAnEarlierProcessAreRemovedAndNothingElse) {
+    const auto spill = std::filesystem::path(options_.spill_directory);
+    std::filesystem::create_directories(spill / "instance-7" / "deep");
+    std::ofstream(spill / "instance-7" / "duckdb_temp_storage.tmp") << "x";
+    std::ofstream(spill / "mine.txt") << "x";
+    std::filesystem::create_directories(spill / "other");
+    add_hot("app", numbered_chunk(3));
+    EXPECT_EQ(answer("SELECT count(*) FROM logs.app"), "3\n");
+    engine_.reset();
+    EXPECT_EQ(spill_entries(), (std::vector<std::string>{"mine.txt", "other"}));
+}
+
+TEST_F(Engine, TwoInstancesThatSpillDoNotMeet) {
+    options_.memory_bytes = 128 << 20;
+    options_.concurrency_max = 2;
+    add_hot("app", numbered_chunk(700, 0, 200));
+    const auto other = catalogue_->ensure_organization(context(), "other")->id;
+    const auto mine = org_;
+    std::filesystem::create_directories(options_.spill_directory);
+    (void)engine();
+    org_ = other;
+    add_hot("app", numbered_chunk(600, 0, 200));
+    const auto run = [this](const OrgId& org, const std::string& id) {
+        SqlQuery query;
+        query.id = id;
+        query.org = org;
+        query.statement = kSpills;
+        auto result = engine().run(context(), std::move(query));
+        return result ? rest(**result) : "error: " + result.error().message();
+    };
+    std::string theirs;
+    std::thread thread([&] { theirs = run(other, "b"); });
+    const auto ours = run(mine, "a");
+    thread.join();
+    EXPECT_EQ(ours, "489995\n");
+    EXPECT_EQ(theirs, "359995\n");
+    EXPECT_EQ(spill_entries().size(), 2U) << "one directory for each instance";
+    engine_.reset();
+    EXPECT_TRUE(spill_entries().empty());
+}
+
+TEST_F(Engine, MemoryOfHotRowsReturnsAfterAResultThatWasNotReadToItsEnd) {
+    options_.rows_max = 1;
+    std::weak_ptr<const void> owner;
+    {
+        auto chunk = numbered_chunk(16'000);
+        owner = chunk.owner;
+        add_hot("app", std::move(chunk));
+    }
+    {
+        auto limited = start("SELECT * FROM logs.app");
+        ASSERT_TRUE(limited);
+        hot_.rows.clear();
+        std::string out;
+        EXPECT_FALSE(*(*limited)->next(SqlFormat::kCsv, out));
+        EXPECT_TRUE((*limited)->partial());
+        EXPECT_TRUE(owner.expired()) << "the rows are gone with the last line";
+    }
+    auto chunk = numbered_chunk(16'000);
+    owner = chunk.owner;
+    add_hot("app", std::move(chunk));
+    {
+        auto abandoned = start("SELECT * FROM logs.app");
+        ASSERT_TRUE(abandoned);
+        hot_.rows.clear();
+    }
+    EXPECT_TRUE(owner.expired()) << "the result was never read";
+}
+
+TEST_F(Engine, AStreamHasOneSnapshotForAllItsMentions) {
+    add_hot("app", numbered_chunk(3));
+    add_part("app", numbered_chunk(2, 100));
+    EXPECT_EQ(answer("WITH w AS (SELECT * FROM app) SELECT count(*) FROM logs.app a JOIN LOGS.app "
+                     "b USING (n) JOIN w USING (n) WHERE n IN (SELECT n FROM app)"),
+              "5\n");
+    EXPECT_EQ(hot_.snapshots, 1);
+}
+
+TEST_F(Engine, StreamsOfAStatementAreBounded) {
+    std::string statement = "SELECT 1";
+    for (int i = 0; i < 17; ++i) {
+        stream(fmt::format("s{}", i));
+        statement += fmt::format(" UNION ALL SELECT n FROM logs.s{}", i);
+    }
+    EXPECT_NE(answer(statement).find("more than 16 streams"), std::string::npos);
+}
+
+TEST_F(Engine, EveryFailureIsCounted) {
+    const auto errors = [this] { return metric("query_errors_total{language=\"sql\"}"); };
+    (void)answer("SELECT getenv('X')");
+    EXPECT_EQ(errors(), 1);
+    (void)answer("SELECT * FROM logs.nothing");
+    EXPECT_EQ(errors(), 2);
+    (void)answer("SELECT 'x'::INT");
+    EXPECT_EQ(errors(), 3);
+    auto first = start("SELECT 1", "same");
+    EXPECT_EQ(start("SELECT 1", "same").error().code(), ErrorCode::kConflict);
+    EXPECT_EQ(errors(), 4);
+    (void)answer("SELECT 1");
+    EXPECT_EQ(errors(), 4);
+}
+
+TEST_F(Engine, ALongNameIsNotComparedWithEveryStream) {
+    for (int i = 0; i < 50; ++i) {
+        stream(std::string(200, 'a') + std::to_string(i));
+    }
+    EXPECT_EQ(answer("SELECT * FROM \"" + std::string(60'000, 'a') + "\"").substr(0, 30),
+              "error: no stream is called 'aa");
+    EXPECT_NE(answer("SELECT * FROM " + std::string(200, 'a') + "x0").find("the nearest are"),
+              std::string::npos);
+}
+
+class EngineDeadline : public Engine {
+protected:
+    Clock& clock() override { return manual_clock_; }
+    ManualClock manual_clock_;
+};
+
+TEST_F(EngineDeadline, ASlowReaderDoesNotKeepItsSlotBeyondItsDeadline) {
+    options_.concurrency_max = 1;
+    add_hot("app", numbered_chunk(16'000));
+    auto slow = start("SELECT * FROM logs.app");
+    ASSERT_TRUE(slow);
+    std::string out;
+    ASSERT_TRUE(*(*slow)->next(SqlFormat::kNdjson, out));
+    manual_clock_.advance(options_.timeout - std::chrono::seconds(1));
+    std::string other;
+    std::thread waiting([&] { other = answer("SELECT 42"); });
+    // The watch, and the query that waits for a slot.
+    manual_clock_.await_waiters(2);
+    manual_clock_.advance(std::chrono::seconds(1));
+    waiting.join();
+    EXPECT_EQ(other, "42\n");
+    EXPECT_EQ(registry_.size(), 0U);
+    const auto late = (*slow)->next(SqlFormat::kNdjson, out);
+    ASSERT_FALSE(late);
+    EXPECT_EQ(late.error().code(), ErrorCode::kTimeout);
+}
+
+}  // namespace
+}  // namespace molesignal
