@@ -175,9 +175,9 @@ const Setting kTable[] = {
 
     {.key = "query.timeout_secs", .meaning = "Longest time of a query; a request may ask for less.",
      .ref = MS_MEMBER(query.timeout_secs), .minimum = 1, .maximum = kDaySecs, .unit = "s"},
-    {.key = "query.memory_mb", .meaning = "Memory of one query.",
+    {.key = "query.memory_mb", .meaning = "Memory of one query, all of it counted; the sum of all stays within memory.limit_mb.",
      .ref = MS_MEMBER(query.memory_mb), .minimum = 16, .maximum = 1e6, .unit = "MiB"},
-    {.key = "query.spill_mb", .meaning = "Disk space that one query may use below the data directory; 0: none.",
+    {.key = "query.spill_mb", .meaning = "Disk space that one query may use below the data directory, query.concurrency times in all; 0: none.",
      .ref = MS_MEMBER(query.spill_mb), .minimum = 0, .maximum = 16e6, .unit = "MiB"},
     {.key = "query.rows_max", .meaning = "Rows of one answer.",
      .ref = MS_MEMBER(query.rows_max), .minimum = 1, .maximum = 1e9, .unit = "rows"},

@@ -295,6 +295,7 @@ Result<> StandaloneServer::open_readers() {
     SqlEngineOptions sql;
     sql.threads = static_cast<std::size_t>(config_.query.threads);
     sql.memory_bytes = config_.query.memory_mb * kMegabyte;
+    sql.memory = memory_;
     sql.spill_bytes = config_.query.spill_mb * kMegabyte;
     sql.spill_directory = resolve_path(config_, "spill");
     sql.rows_max = config_.query.rows_max;

@@ -128,6 +128,23 @@ protected:
         }
         return rest(**result);
     }
+    /// The error that ends the statement; kInternal "no error" if none does.
+    Error failure(const std::string& statement) {
+        auto result = start(statement);
+        if (!result) {
+            return std::move(result).error();
+        }
+        while (true) {
+            std::string out;
+            auto more = (*result)->next(SqlFormat::kNdjson, out);
+            if (!more) {
+                return std::move(more).error();
+            }
+            if (!*more) {
+                return Error(ErrorCode::kInternal, "no error");
+            }
+        }
+    }
     static std::string rest(SqlResult& result) {
         std::string out;
         while (true) {

@@ -6,6 +6,7 @@
 
 #include <duckdb.hpp>
 #include <duckdb/common/local_file_system.hpp>
+#include <duckdb/parallel/task_scheduler.hpp>
 #include <fmt/format.h>
 
 #include "common/log.h"
@@ -50,29 +51,52 @@ void InstanceState::select(const PartInfo& part) {
     }
 }
 
+EngineInstance::EngineInstance(const SqlEngineOptions& options, std::string spill_directory)
+    : memory_(options.memory_bytes, options.memory), spill_directory_(std::move(spill_directory)) {}
+
 EngineInstance::~EngineInstance() {
     connection_.reset();
+    if (!workers_.empty()) {
+        working_ = false;
+        duckdb::TaskScheduler::GetScheduler(*database_->instance).Signal(workers_.size());
+        for (auto& worker : workers_) {
+            worker.join();
+        }
+    }
     database_.reset();
     if (!spill_directory_.empty()) {
         remove_directory(spill_directory_);
     }
 }
 
+void EngineInstance::start_workers(std::size_t threads) {
+    // The thread that asks for rows works too.
+    for (std::size_t i = 1; i < threads; ++i) {
+        workers_.emplace_back([this] {
+            const QueryMemory::Scope scope(&memory_);
+            duckdb::TaskScheduler::GetScheduler(*database_->instance).ExecuteForever(&working_);
+        });
+    }
+}
+
 Result<std::unique_ptr<EngineInstance>> EngineInstance::make(const SqlEngineOptions& options,
                                                              const std::string& spill_directory,
                                                              ObjectStore& objects) try {
-    std::unique_ptr<EngineInstance> instance(new EngineInstance());
+    std::unique_ptr<EngineInstance> instance(new EngineInstance(options, spill_directory));
     instance->state_ = std::make_shared<InstanceState>(objects);
-    instance->spill_directory_ = spill_directory;
+    instance->state_->memory = &instance->memory_;
     duckdb::DBConfig config;
     config.options.autoload_known_extensions = false;
     config.options.autoinstall_known_extensions = false;
     config.options.allow_community_extensions = false;
-    config.options.maximum_memory = static_cast<duckdb::idx_t>(options.memory_bytes);
+    // DuckDB counts its buffers only; the rest of the query's memory is for what it does not count.
+    config.options.maximum_memory = static_cast<duckdb::idx_t>(options.memory_bytes / 4 * 3);
+    config.allocator = duckdb::unique_ptr<duckdb::Allocator>(make_counting_allocator().release());
     const auto threads = options.threads > 0
                              ? options.threads
                              : std::max<std::size_t>(1, std::thread::hardware_concurrency());
     config.options.maximum_threads = threads;
+    config.options.external_threads = threads;
     config.options.temporary_directory = spill_directory;
     instance->database_ = std::make_unique<duckdb::DuckDB>(nullptr, &config);
     duckdb::Connection connection(*instance->database_);
@@ -100,6 +124,7 @@ Result<std::unique_ptr<EngineInstance>> EngineInstance::make(const SqlEngineOpti
                 fmt::format("prepare the SQL engine: {}: {}", statement, done->GetError()));
         }
     }
+    instance->start_workers(threads);
     return instance;
 } catch (const std::exception& exception) {
     return Error(
@@ -114,6 +139,7 @@ void EngineInstance::begin(const RequestContext& context, std::shared_ptr<ScanCo
         state_->counters = std::move(counters);
     }
     auto connection = std::make_unique<duckdb::Connection>(*database_);
+    memory_.begin(connection->context->interrupted);
     const MutexLock lock(interrupt_mutex_);
     connection_ = std::move(connection);
 }
@@ -151,6 +177,7 @@ void EngineInstance::end() {
     // to its end lives on in a connection that is kept.
     if (connection != nullptr) {
         connection->Interrupt();
+        memory_.end();
         connection.reset();
     }
     const MutexLock lock(state_->mutex);

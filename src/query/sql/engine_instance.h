@@ -5,10 +5,13 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <thread>
+#include <vector>
 
 #include "common/mutex.h"
 #include "common/request_context.h"
 #include "objectstore/object_store.h"
+#include "query/sql/query_memory.h"
 #include "query/sql/scan_source.h"
 #include "query/sql/sql_engine.h"
 
@@ -43,6 +46,7 @@ struct InstanceState {
     /// By key; no other object is opened.
     std::map<std::string, ReadableObject> readable MS_GUARDED_BY(mutex);
     RequestContext context MS_GUARDED_BY(mutex);
+    QueryMemory* memory = nullptr;  ///< Of the instance.
     std::shared_ptr<ScanCounters> counters MS_GUARDED_BY(mutex);
 };
 
@@ -58,6 +62,8 @@ public:
 
     /// Of the query between begin and end.
     duckdb::Connection& connection() { return *connection_; }
+    /// What the query takes. Who calls DuckDB for the query does it inside a Scope of it.
+    QueryMemory& memory() { return memory_; }
     /// Makes the instance ready for `context`'s query.
     void begin(const RequestContext& context, std::shared_ptr<ScanCounters> counters);
     /// Adds a stream; returns its handle.
@@ -68,10 +74,16 @@ public:
     void end();
 
 private:
-    EngineInstance() = default;
+    EngineInstance(const SqlEngineOptions& options, std::string spill_directory);
+    void start_workers(std::size_t threads);
+
+    QueryMemory memory_;
     std::shared_ptr<InstanceState> state_;
     std::string spill_directory_;
     std::unique_ptr<duckdb::DuckDB> database_;
+    /// DuckDB's tasks run on threads of ours, so that what they allocate is the query's.
+    std::atomic<bool> working_{true};
+    std::vector<std::thread> workers_;
     Mutex interrupt_mutex_;  ///< Guards the exchange of connection_.
     std::unique_ptr<duckdb::Connection> connection_;
     std::uint64_t next_handle_ = 1;

@@ -18,6 +18,24 @@ constexpr std::uint64_t kTailBytes = 64U << 10U;
 
 class ObjectFiles;
 
+/// Counts bytes for the query while they exist.
+class CountedBytes {
+public:
+    CountedBytes(QueryMemory& memory, std::uint64_t bytes)
+        : memory_(memory), bytes_(static_cast<std::int64_t>(bytes)) {
+        if (!memory_.charge(bytes_)) {
+            throw duckdb::OutOfMemoryException("no memory to read %llu bytes of an object", bytes);
+        }
+    }
+    ~CountedBytes() { memory_.release(bytes_); }
+    CountedBytes(const CountedBytes&) = delete;
+    CountedBytes& operator=(const CountedBytes&) = delete;
+
+private:
+    QueryMemory& memory_;
+    std::int64_t bytes_;
+};
+
 class ObjectHandle final : public duckdb::FileHandle {
 public:
     ObjectHandle(duckdb::FileSystem& files,
@@ -73,6 +91,8 @@ public:
             std::memcpy(buffer, handle.tail.data() + (offset - tail_begin), bytes);
             return;
         }
+        // Until it is copied to where DuckDB wants it.
+        const CountedBytes counted(*state_->memory, bytes);
         const auto content = fetch(handle.key, offset, bytes);
         std::memcpy(buffer, content.data(), bytes);
     }
@@ -163,6 +183,8 @@ private:
             context = state_->context;
             counters = state_->counters;
         }
+        // The store's code does not expect allocations to fail.
+        const QueryMemory::Scope uncounted(nullptr);
         auto content = state_->objects.get(context, key, offset, bytes);
         if (!content) {
             throw duckdb::IOException("read object: %s", content.error().message());

@@ -57,6 +57,7 @@ void QueryExecution::release() {
         running_ = nullptr;
     }
     if (instance_ != nullptr) {
+        memory_peak_bytes_ = instance_->memory().peak_bytes();
         instance_->end();
         streams_.reset();
         parts_.pool.give_back(query_.org.value, reusable_ ? std::move(instance_) : nullptr);
@@ -82,6 +83,12 @@ void QueryExecution::expire() {
 }
 
 Error QueryExecution::to_error(const duckdb::ErrorData& error) {
+    if (error.Type() == duckdb::ExceptionType::INTERRUPT ||
+        error.Type() == duckdb::ExceptionType::OUT_OF_MEMORY) {
+        if (auto enough = instance_->memory().check(); !enough) {
+            return std::move(enough).error();
+        }
+    }
     static const std::vector<std::shared_ptr<const ScanSource>> kNone;
     auto mapped = query_error(error, context_, streams_ == nullptr ? kNone : streams_->sources());
     // An instance that met an internal error answers nothing more.
@@ -91,6 +98,7 @@ Error QueryExecution::to_error(const duckdb::ErrorData& error) {
 
 template <class Body>
 Result<> QueryExecution::caught(const Body& body) try {
+    const QueryMemory::Scope scope(&instance_->memory());
     return body();
 } catch (const std::exception& exception) {
     reusable_ = false;
@@ -279,6 +287,7 @@ SqlStats QueryExecution::stats() const {
     stats.row_groups_skipped = counters_->row_groups_total - counters_->row_groups_read;
     stats.object_gets = counters_->gets;
     stats.hot_rows = counters_->hot_rows;
+    stats.memory_peak_bytes = memory_peak_bytes_;
     return stats;
 }
 

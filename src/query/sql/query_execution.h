@@ -105,6 +105,7 @@ private:
     bool partial_ = false;
     std::int64_t rows_ = 0;
     std::int64_t bytes_ = 0;
+    std::atomic<std::int64_t> memory_peak_bytes_{0};
     std::vector<std::string> columns_;
     std::vector<std::string> names_json_;
     std::vector<std::string> types_;

@@ -102,6 +102,7 @@ Result<std::unique_ptr<SqlEngine>> SqlEngine::make(const SqlEngineOptions& optio
                         duckdb::DuckDB::SourceID(),
                         DUCKDB_EXPECTED_SOURCE_ID));
     }
+    QueryMemory::install();
     return std::unique_ptr<SqlEngine>(
         std::make_unique<Engine>(options, catalogue, hot, objects, registry, clock, metrics));
 }

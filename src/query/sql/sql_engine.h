@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "common/clock.h"
+#include "common/memory_budget.h"
 #include "common/metrics.h"
 #include "common/request_context.h"
 #include "common/result.h"
@@ -19,10 +20,10 @@
 namespace molesignal {
 
 struct SqlEngineOptions {
-    std::size_t threads = 0;  ///< query.threads; 0: as many as cores.
-    std::int64_t memory_bytes = 256LL
-                                << 20;  ///< query.memory_mb, for all running queries together.
-    std::int64_t spill_bytes = 2048LL << 20;  ///< query.spill_mb, for each query.
+    std::size_t threads = 0;                  ///< query.threads; 0: as many as cores.
+    std::int64_t memory_bytes = 256LL << 20;  ///< query.memory_mb, of each query.
+    std::shared_ptr<MemoryBudget> memory;     ///< Of all queries and more; null: no such limit.
+    std::int64_t spill_bytes = 2048LL << 20;  ///< query.spill_mb, of each query.
     std::string spill_directory;
     std::int64_t rows_max = 1'000'000;     ///< query.rows_max: an answer is cut there.
     std::int64_t bytes_max = 256LL << 20;  ///< query.bytes_max: an answer is cut there.
@@ -56,6 +57,7 @@ struct SqlStats {
     std::int64_t row_groups_skipped = 0;  ///< Those of which no byte was read.
     std::int64_t object_gets = 0;
     std::int64_t hot_rows = 0;
+    std::int64_t memory_peak_bytes = 0;
 };
 
 enum class SqlFormat : std::uint8_t {

@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "query/sql/engine_fixture.h"
+#include "query/sql/query_memory.h"
 #include "tests/support/manual_clock.h"
 
 namespace molesignal {
@@ -136,6 +137,44 @@ TEST_F(Engine, ALongNameIsNotComparedWithEveryStream) {
               "error: no stream is called 'aa");
     EXPECT_NE(answer("SELECT * FROM " + std::string(200, 'a') + "x0").find("the nearest are"),
               std::string::npos);
+}
+
+TEST_F(Engine, WhatDuckDbDoesNotCountIsBoundedToo) {
+    options_.memory_bytes = 64 << 20;
+    options_.memory = MemoryBudget::make_root("process", "memory.limit_mb", 1LL << 30);
+    add_hot("app", numbered_chunk(2'048, 0, 200));
+    const std::string text(30'000, 'y');
+    std::vector<std::string> statements = {
+        "SELECT sum(length(replace(body, 'x', '" + text + "'))) FROM logs.app",
+        "SELECT sum(length(regexp_replace(body, 'x', '" + text + "', 'g'))) FROM logs.app",
+        "SELECT max(length(hex(hex(hex(hex(hex(hex(hex(hex(hex(hex(hex(hex(hex(hex(hex(hex(body)"
+        "))))))))))))))))) FROM logs.app"};
+    if (QueryMemory::counts_operator_new()) {
+        statements.emplace_back("SELECT mode(a.n * 2048 + b.n) FROM logs.app a, logs.app b");
+        statements.emplace_back("SELECT entropy(a.n * 2048 + b.n) FROM logs.app a, logs.app b");
+        statements.emplace_back(
+            "SELECT median(a.n * b.n + c.n) FROM logs.app a, logs.app b, logs.app c");
+    }
+    for (const auto& statement : statements) {
+        const auto error = failure(statement);
+        EXPECT_EQ(error.code(), ErrorCode::kResourceExhausted)
+            << statement.substr(0, 60) << ": " << error.message();
+        EXPECT_NE(error.message().find("query.memory_mb"), std::string::npos) << error.message();
+    }
+    EXPECT_EQ(answer("SELECT count(*) FROM logs.app"), "2048\n");
+    EXPECT_LE(options_.memory->peak_bytes(), options_.memory_bytes + (1 << 20));
+    EXPECT_EQ(options_.memory->used_bytes(), 0);
+}
+
+TEST_F(Engine, QueriesShareTheProcesssMemory) {
+    options_.memory = MemoryBudget::make_root("process", "memory.limit_mb", 24 << 20);
+    add_hot("app", numbered_chunk(2'048, 0, 200));
+    const auto refused =
+        answer("SELECT count(*) FROM (SELECT DISTINCT a.body || b.n FROM logs.app a, logs.app b)");
+    EXPECT_NE(refused.find("memory.limit_mb"), std::string::npos) << refused;
+    EXPECT_EQ(options_.memory->used_bytes(), 0);
+    EXPECT_GT(options_.memory->peak_bytes(), 1 << 20);
+    EXPECT_EQ(answer("SELECT count(*) FROM logs.app"), "2048\n");
 }
 
 class EngineDeadline : public Engine {
