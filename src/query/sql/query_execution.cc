@@ -13,6 +13,12 @@
 #include "query/sql/value_text.h"
 
 namespace molesignal {
+namespace {
+
+/// `next` appends about so much at a time, but never less than a row.
+constexpr std::size_t kPieceBytes = 256U << 10U;
+
+}  // namespace
 
 QueryExecution::QueryExecution(EngineParts& parts,
                                RequestContext context,
@@ -51,6 +57,8 @@ void QueryExecution::release() {
         return;
     }
     arrow_.reset();
+    text_.reset();
+    chunk_.reset();
     result_.reset();
     {
         const MutexLock lock(interrupt_mutex_);
@@ -98,7 +106,6 @@ Error QueryExecution::to_error(const duckdb::ErrorData& error) {
 
 template <class Body>
 Result<> QueryExecution::caught(const Body& body) try {
-    const QueryMemory::Scope scope(&instance_->memory());
     return body();
 } catch (const std::exception& exception) {
     reusable_ = false;
@@ -134,7 +141,10 @@ Result<> QueryExecution::start_locked() {
                             .end_us = query_.time_range.end_us},
         *counters_,
         [&instance = *instance_](auto source) { return instance.add_source(std::move(source)); });
-    return caught([this]() MS_NO_THREAD_SAFETY_ANALYSIS { return run_statement(); });
+    return caught([this]() MS_NO_THREAD_SAFETY_ANALYSIS {
+        const QueryMemory::Scope scope(&instance_->memory());
+        return run_statement();
+    });
 }
 
 Result<> QueryExecution::run_statement() {
@@ -155,25 +165,34 @@ Result<> QueryExecution::run_statement() {
     if (result_->HasError()) {
         return to_error(result_->GetErrorObject());
     }
+    const QueryMemory::Scope uncounted(nullptr);
     for (duckdb::idx_t i = 0; i < result_->ColumnCount(); ++i) {
-        columns_.push_back(result_->names[i]);
+        layout_.names.push_back(result_->names[i]);
+        layout_.nanos.emplace_back();
         types_.push_back(result_->types[i].ToString());
-        names_json_.emplace_back();
-        append_json_literal(result_->names[i], names_json_.back());
     }
     return {};
 }
 
-Result<std::unique_ptr<duckdb::DataChunk>> QueryExecution::fetch() {
-    std::unique_ptr<duckdb::DataChunk> chunk;
-    MS_TRY_VOID(caught([&]() MS_NO_THREAD_SAFETY_ANALYSIS -> Result<> {
-        chunk = result_->Fetch();
-        if (result_->HasError()) {
-            return to_error(result_->GetErrorObject());
+Result<> QueryExecution::fetch_rows() {
+    if (chunk_ != nullptr && row_ < chunk_->size()) {
+        return {};
+    }
+    text_.reset();
+    row_ = 0;
+    return caught([&]() MS_NO_THREAD_SAFETY_ANALYSIS -> Result<> {
+        {
+            const QueryMemory::Scope scope(&instance_->memory());
+            chunk_ = result_->Fetch();
+            if (result_->HasError()) {
+                return to_error(result_->GetErrorObject());
+            }
+        }
+        if (chunk_ != nullptr && chunk_->size() > 0) {
+            text_ = std::make_unique<ChunkText>(*chunk_, layout_);
         }
         return {};
-    }));
-    return chunk;
+    });
 }
 
 Result<bool> QueryExecution::next(SqlFormat format, std::string& out) {
@@ -202,78 +221,133 @@ Result<bool> QueryExecution::next(SqlFormat format, std::string& out) {
 Result<bool> QueryExecution::next_locked(SqlFormat format, std::string& out) {
     const auto before = out.size();
     if (!std::exchange(header_done_, true) && format == SqlFormat::kCsv) {
-        for (std::size_t i = 0; i < columns_.size(); ++i) {
-            out += i == 0 ? "" : ",";
-            append_csv_text(columns_[i], out);
-        }
-        out += "\r\n";
+        out += csv_header(layout_);
+        bytes_ = std::min(parts_.options.bytes_max, static_cast<std::int64_t>(out.size() - before));
     }
-    MS_TRY(auto chunk, fetch());
+    MS_TRY_VOID(fetch_rows());
+    bool more = text_ != nullptr;
+    if (more) {
+        MS_TRY_VOID(append_rows(format, out));
+        more = !partial_;
+    }
+    if (!more) {
+        note_cut();
+        MS_TRY_VOID(append_end(format, out));
+    }
+    // The reader holds it until it asks for more.
+    piece_.reset();
+    piece_ = MemoryReservation(parts_.options.memory);
+    if (parts_.options.memory != nullptr) {
+        MS_TRY_VOID(piece_.grow(static_cast<std::int64_t>(out.size() - before)));
+    }
+    return more;
+}
+
+Result<> QueryExecution::append_rows(SqlFormat format, std::string& out) {
     const auto& options = parts_.options;
+    const auto before = out.size();
     const auto rows_max = std::min(options.rows_max, query_.limit.value_or(INT64_MAX));
-    if (chunk != nullptr && chunk->size() > 0 && rows_ < rows_max && bytes_ < options.bytes_max) {
-        const auto room = static_cast<duckdb::idx_t>(rows_max - rows_);
-        if (chunk->size() > room) {
-            chunk->SetCardinality(room);
-            partial_ = true;
-        }
-        MS_TRY_VOID(encode(format, *chunk, out));
-        rows_ += static_cast<std::int64_t>(chunk->size());
-        bytes_ += static_cast<std::int64_t>(out.size() - before);
-        if (!partial_) {
-            return true;
-        }
-    } else if (chunk != nullptr && chunk->size() > 0) {
-        partial_ = true;
+    const auto rows = std::min(chunk_->size() - row_, static_cast<std::size_t>(rows_max - rows_));
+    const auto bytes = static_cast<std::size_t>(options.bytes_max - bytes_);
+    std::size_t appended = 0;
+    if (format == SqlFormat::kArrow) {
+        MS_TRY(appended, append_arrow(rows, bytes, out));
+    } else {
+        appended = append_text(format, rows, bytes, out);
     }
-    note_cut();
-    MS_TRY_VOID(encode_end(format, out));
-    return false;
+    row_ += appended;
+    rows_ += static_cast<std::int64_t>(appended);
+    bytes_ = std::min(options.bytes_max, bytes_ + static_cast<std::int64_t>(out.size() - before));
+    partial_ = cut_by_bytes_ || (rows_ == rows_max && row_ < chunk_->size());
+    return {};
 }
 
-void QueryExecution::note_cut() {
-    if (partial_ && rows_ == query_.limit.value_or(-1)) {
-        partial_ = false;  // The caller asked for no more.
-    } else if (partial_) {
-        warnings_.push_back(
-            bytes_ >= parts_.options.bytes_max
-                ? fmt::format("the answer was cut after {} bytes (query.bytes_max)", bytes_)
-                : fmt::format("the answer was cut after {} rows (query.rows_max)", rows_));
-    }
-}
-
-Result<> QueryExecution::encode(SqlFormat format, duckdb::DataChunk& chunk, std::string& out) {
-    return caught([&]() MS_NO_THREAD_SAFETY_ANALYSIS -> Result<> {
+std::size_t QueryExecution::append_text(SqlFormat format,
+                                        std::size_t rows,
+                                        std::size_t bytes,
+                                        std::string& out) {
+    const auto begin = out.size();
+    for (std::size_t i = 0; i < rows; ++i) {
+        bool fits = false;
         switch (format) {
-            case SqlFormat::kJsonRows:
-                append_json_rows(chunk, rows_ == 0, out);
-                return {};
             case SqlFormat::kNdjson:
-                append_ndjson_rows(chunk, names_json_, out);
-                return {};
+                fits = text_->append_ndjson(row_ + i, out, begin + bytes);
+                break;
             case SqlFormat::kCsv:
-                append_csv_rows(chunk, out);
-                return {};
-            case SqlFormat::kArrow:
-                if (arrow_ == nullptr) {
-                    arrow_ = std::make_unique<ArrowStream>(*result_);
+                fits = text_->append_csv(row_ + i, out, begin + bytes);
+                break;
+            default: {
+                const auto before = out.size();
+                out += rows_ + static_cast<std::int64_t>(i) > 0 ? "," : "";
+                fits = text_->append_json(row_ + i, out, begin + bytes);
+                if (!fits) {
+                    out.resize(before);
                 }
-                return arrow_->append(chunk, out);
+            }
         }
-        return {};
-    });
+        if (!fits) {
+            cut_by_bytes_ = true;
+            return i;
+        }
+        if (out.size() - begin >= kPieceBytes) {
+            return i + 1;
+        }
+    }
+    return rows;
 }
 
-Result<> QueryExecution::encode_end(SqlFormat format, std::string& out) {
+Result<std::size_t> QueryExecution::append_arrow(std::size_t rows,
+                                                 std::size_t bytes,
+                                                 std::string& out) {
+    std::size_t count = 0;
+    std::size_t total = 0;
+    while (count < rows) {
+        const auto row_bytes = text_->row_bytes(row_ + count);
+        if (total + row_bytes > bytes) {
+            cut_by_bytes_ = true;
+            break;
+        }
+        if (count > 0 && total + row_bytes > kPieceBytes) {
+            break;
+        }
+        total += row_bytes;
+        ++count;
+    }
+    if (count > 0) {
+        MS_TRY_VOID(caught([&]() MS_NO_THREAD_SAFETY_ANALYSIS {
+            if (arrow_ == nullptr) {
+                arrow_ = std::make_unique<ArrowStream>(*result_, layout_.names.size());
+            }
+            return arrow_->append(*chunk_, row_, row_ + count, out);
+        }));
+    }
+    return count;
+}
+
+Result<> QueryExecution::append_end(SqlFormat format, std::string& out) {
     if (format != SqlFormat::kArrow) {
         return {};
     }
-    return caught([&]() MS_NO_THREAD_SAFETY_ANALYSIS -> Result<> {
+    return caught([&]() MS_NO_THREAD_SAFETY_ANALYSIS {
         if (arrow_ == nullptr) {
-            arrow_ = std::make_unique<ArrowStream>(*result_);
+            arrow_ = std::make_unique<ArrowStream>(*result_, layout_.names.size());
         }
         return arrow_->finish(out);
     });
+}
+
+void QueryExecution::note_cut() {
+    if (partial_ && !cut_by_bytes_ && rows_ == query_.limit.value_or(-1)) {
+        partial_ = false;  // The caller asked for no more.
+    } else if (partial_) {
+        warnings_.push_back(
+            cut_by_bytes_
+                ? fmt::format("the answer was cut after {} rows: the next would make it longer "
+                              "than {} bytes (query.bytes_max)",
+                              rows_,
+                              parts_.options.bytes_max)
+                : fmt::format("the answer was cut after {} rows (query.rows_max)", rows_));
+    }
 }
 
 SqlStats QueryExecution::stats() const {

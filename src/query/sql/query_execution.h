@@ -12,6 +12,7 @@
 #include "query/sql/query_streams.h"
 #include "query/sql/query_watch.h"
 #include "query/sql/sql_engine.h"
+#include "query/sql/value_text.h"
 
 namespace duckdb {
 class DataChunk;
@@ -51,7 +52,7 @@ public:
     void close();
 
     SqlStats stats() const;
-    const std::vector<std::string>& columns() const { return columns_; }
+    const std::vector<std::string>& columns() const { return layout_.names; }
     const std::vector<std::string>& column_types() const { return types_; }
     bool partial() const { return partial_; }
     const std::vector<std::string>& warnings() const { return warnings_; }
@@ -65,11 +66,18 @@ private:
     /// Checks, rewrites and plans the statement, and starts it.
     Result<> run_statement() MS_REQUIRES(mutex_);
     Result<bool> next_locked(SqlFormat format, std::string& out) MS_REQUIRES(mutex_);
-    void note_cut();
-    Result<std::unique_ptr<duckdb::DataChunk>> fetch() MS_REQUIRES(mutex_);
-    Result<> encode(SqlFormat format, duckdb::DataChunk& chunk, std::string& out)
+    /// Fetches the next chunk if the one at hand has no more rows; none: the end.
+    Result<> fetch_rows() MS_REQUIRES(mutex_);
+    /// Appends rows of the chunk until it ends, the piece is large or a limit of the answer is met.
+    Result<> append_rows(SqlFormat format, std::string& out) MS_REQUIRES(mutex_);
+    /// At most `rows` rows and `bytes` bytes; returns how many rows.
+    std::size_t append_text(SqlFormat format, std::size_t rows, std::size_t bytes, std::string& out)
         MS_REQUIRES(mutex_);
-    Result<> encode_end(SqlFormat format, std::string& out) MS_REQUIRES(mutex_);
+    Result<std::size_t> append_arrow(std::size_t rows, std::size_t bytes, std::string& out)
+        MS_REQUIRES(mutex_);
+    /// The warning of an answer that was cut.
+    void note_cut();
+    Result<> append_end(SqlFormat format, std::string& out) MS_REQUIRES(mutex_);
     /// Ends DuckDB's part of the query and gives back slot and instance. Nothing is read any more.
     void release() MS_REQUIRES(mutex_);
     Error to_error(const duckdb::ErrorData& error) MS_REQUIRES(mutex_);
@@ -89,7 +97,11 @@ private:
     std::unique_ptr<EngineInstance> instance_ MS_GUARDED_BY(mutex_);
     std::unique_ptr<QueryStreams> streams_ MS_GUARDED_BY(mutex_);
     std::unique_ptr<duckdb::QueryResult> result_ MS_GUARDED_BY(mutex_);
+    std::unique_ptr<duckdb::DataChunk> chunk_ MS_GUARDED_BY(mutex_);
+    std::unique_ptr<ChunkText> text_ MS_GUARDED_BY(mutex_);  ///< Of chunk_.
+    std::size_t row_ MS_GUARDED_BY(mutex_) = 0;              ///< The next of chunk_.
     std::unique_ptr<ArrowStream> arrow_ MS_GUARDED_BY(mutex_);
+    MemoryReservation piece_ MS_GUARDED_BY(mutex_);  ///< What `next` appended last.
     bool reusable_ MS_GUARDED_BY(mutex_) = true;
     bool released_ MS_GUARDED_BY(mutex_) = false;
 
@@ -103,11 +115,11 @@ private:
     bool header_done_ = false;
     bool ended_ = false;
     bool partial_ = false;
+    bool cut_by_bytes_ = false;
     std::int64_t rows_ = 0;
     std::int64_t bytes_ = 0;
     std::atomic<std::int64_t> memory_peak_bytes_{0};
-    std::vector<std::string> columns_;
-    std::vector<std::string> names_json_;
+    RowLayout layout_;
     std::vector<std::string> types_;
     std::vector<std::string> warnings_;
 };

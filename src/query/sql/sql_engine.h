@@ -74,7 +74,8 @@ public:
     virtual const std::vector<std::string>& columns() const = 0;
     /// DuckDB's names of the types: "BIGINT", "VARCHAR", "TIMESTAMP WITH TIME ZONE", …
     virtual const std::vector<std::string>& column_types() const = 0;
-    /// Appends the next rows to `out`; false when there are no more. Always the same format.
+    /// Appends the next rows to `out`, a piece of about 256 KiB but at least a row; false when
+    /// there are no more (this call may have appended the last). Always the same format.
     virtual Result<bool> next(SqlFormat format, std::string& out) = 0;
     /// Complete after `next` returned false.
     virtual SqlStats stats() const = 0;

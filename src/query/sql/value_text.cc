@@ -2,7 +2,6 @@
 #include "query/sql/value_text.h"
 
 #include <cmath>
-#include <vector>
 
 #include <duckdb.hpp>
 #include <duckdb/common/types/blob.hpp>
@@ -11,12 +10,52 @@
 #include <fmt/format.h>
 
 namespace molesignal {
-namespace {
 
 using duckdb::LogicalTypeId;
 
-/// "2026-01-02T03:04:05.123456000Z": nine digits, as the product prints every time.
-std::string time_text(std::int64_t micros) {
+/// A column of the chunk, or of the lists and structs in it.
+struct ChunkText::Column {
+    Column(duckdb::Vector& values, duckdb::idx_t count) : vector(values), type(values.GetType()) {
+        vector.Flatten(count);
+        switch (type.id()) {
+            case LogicalTypeId::LIST:
+                children.emplace_back(duckdb::ListVector::GetEntry(vector),
+                                      duckdb::ListVector::GetListSize(vector));
+                break;
+            case LogicalTypeId::ARRAY:
+                children.emplace_back(duckdb::ArrayVector::GetEntry(vector),
+                                      count * duckdb::ArrayType::GetSize(type));
+                break;
+            case LogicalTypeId::STRUCT:
+                for (const auto& entry : duckdb::StructVector::GetEntries(vector)) {
+                    children.emplace_back(*entry, count);
+                }
+                break;
+            default:
+                break;
+        }
+    }
+
+    template <class Value>
+    Value value(std::size_t row) const {
+        return duckdb::FlatVector::GetData<Value>(vector)[row];
+    }
+    bool is_null(std::size_t row) const { return duckdb::FlatVector::IsNull(vector, row); }
+    std::string_view text(std::size_t row) const {
+        const auto& text = duckdb::FlatVector::GetData<duckdb::string_t>(vector)[row];
+        return {text.GetData(), text.GetSize()};
+    }
+
+    duckdb::Vector& vector;
+    duckdb::LogicalType type;
+    std::vector<Column> children;
+    const Column* nanos = nullptr;  ///< The last three digits of times.
+};
+
+namespace {
+
+/// "2026-01-02T03:04:05.123456789Z": nine digits, as the product prints every time.
+std::string time_text(std::int64_t micros, std::int16_t nanos) {
     if (!duckdb::Timestamp::IsFinite(duckdb::timestamp_t(micros))) {
         return micros > 0 ? "infinity" : "-infinity";
     }
@@ -29,14 +68,15 @@ std::string time_text(std::int64_t micros) {
     std::int32_t day = 0;
     duckdb::Date::Convert(date, year, month, day);
     const auto seconds = time.micros / 1'000'000;
-    return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:06}000Z",
+    return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:06}{:03}Z",
                        year,
                        month,
                        day,
                        seconds / 3600,
                        seconds / 60 % 60,
                        seconds % 60,
-                       time.micros % 1'000'000);
+                       time.micros % 1'000'000,
+                       nanos);
 }
 
 void append_real(double value, std::string& out) {
@@ -47,135 +87,6 @@ void append_real(double value, std::string& out) {
     } else {
         fmt::format_to(std::back_inserter(out), "{}", value);
     }
-}
-
-void append_json(const duckdb::Value& value, std::string& out);
-
-void append_list(const duckdb::vector<duckdb::Value>& values, std::string& out) {
-    out.push_back('[');
-    for (std::size_t i = 0; i < values.size(); ++i) {
-        if (i > 0) {
-            out.push_back(',');
-        }
-        append_json(values[i], out);
-    }
-    out.push_back(']');
-}
-
-void append_struct(const duckdb::Value& value, std::string& out) {
-    const auto& types = duckdb::StructType::GetChildTypes(value.type());
-    const auto& values = duckdb::StructValue::GetChildren(value);
-    out.push_back('{');
-    for (std::size_t i = 0; i < values.size(); ++i) {
-        if (i > 0) {
-            out.push_back(',');
-        }
-        append_json_literal(types[i].first, out);
-        out.push_back(':');
-        append_json(values[i], out);
-    }
-    out.push_back('}');
-}
-
-void append_json(const duckdb::Value& value, std::string& out) {
-    if (value.IsNull()) {
-        out += "null";
-        return;
-    }
-    switch (value.type().id()) {
-        case LogicalTypeId::BOOLEAN:
-            out += duckdb::BooleanValue::Get(value) ? "true" : "false";
-            break;
-        case LogicalTypeId::TINYINT:
-        case LogicalTypeId::SMALLINT:
-        case LogicalTypeId::INTEGER:
-        case LogicalTypeId::BIGINT:
-        case LogicalTypeId::UTINYINT:
-        case LogicalTypeId::USMALLINT:
-        case LogicalTypeId::UINTEGER:
-        case LogicalTypeId::UBIGINT:
-        case LogicalTypeId::HUGEINT:
-        case LogicalTypeId::UHUGEINT:
-        case LogicalTypeId::DECIMAL:
-            // Digits as they are: exact at any length.
-            out += value.ToString();
-            break;
-        case LogicalTypeId::FLOAT:
-            append_real(static_cast<double>(duckdb::FloatValue::Get(value)), out);
-            break;
-        case LogicalTypeId::DOUBLE:
-            append_real(duckdb::DoubleValue::Get(value), out);
-            break;
-        case LogicalTypeId::TIMESTAMP:
-            out += "\"" + time_text(duckdb::TimestampValue::Get(value).value) + "\"";
-            break;
-        case LogicalTypeId::TIMESTAMP_TZ:
-            out += "\"" + time_text(value.GetValueUnsafe<duckdb::timestamp_t>().value) + "\"";
-            break;
-        case LogicalTypeId::BLOB:
-            append_json_literal(
-                duckdb::Blob::ToBase64(duckdb::string_t(duckdb::StringValue::Get(value))), out);
-            break;
-        case LogicalTypeId::VARCHAR:
-            append_json_literal(duckdb::StringValue::Get(value), out);
-            break;
-        case LogicalTypeId::LIST:
-            append_list(duckdb::ListValue::GetChildren(value), out);
-            break;
-        case LogicalTypeId::ARRAY:
-            append_list(duckdb::ArrayValue::GetChildren(value), out);
-            break;
-        case LogicalTypeId::STRUCT:
-            append_struct(value, out);
-            break;
-        default:
-            append_json_literal(value.ToString(), out);
-    }
-}
-
-/// The common types straight from the vector; everything else by Value.
-void append_cell(duckdb::Vector& vector,
-                 const duckdb::UnifiedVectorFormat& format,
-                 duckdb::DataChunk& chunk,
-                 duckdb::idx_t column,
-                 duckdb::idx_t row,
-                 std::string& out) {
-    const auto index = format.sel->get_index(row);
-    if (!format.validity.RowIsValid(index)) {
-        out += "null";
-        return;
-    }
-    switch (vector.GetType().id()) {
-        case LogicalTypeId::VARCHAR: {
-            const auto& text =
-                duckdb::UnifiedVectorFormat::GetData<duckdb::string_t>(format)[index];
-            append_json_literal({text.GetData(), text.GetSize()}, out);
-            break;
-        }
-        case LogicalTypeId::BIGINT:
-            fmt::format_to(std::back_inserter(out),
-                           "{}",
-                           duckdb::UnifiedVectorFormat::GetData<std::int64_t>(format)[index]);
-            break;
-        case LogicalTypeId::DOUBLE:
-            append_real(duckdb::UnifiedVectorFormat::GetData<double>(format)[index], out);
-            break;
-        case LogicalTypeId::TIMESTAMP_TZ:
-            out += "\"" +
-                   time_text(duckdb::UnifiedVectorFormat::GetData<std::int64_t>(format)[index]) +
-                   "\"";
-            break;
-        default:
-            append_json(chunk.GetValue(column, row), out);
-    }
-}
-
-std::vector<duckdb::UnifiedVectorFormat> formats_of(duckdb::DataChunk& chunk) {
-    std::vector<duckdb::UnifiedVectorFormat> formats(chunk.ColumnCount());
-    for (duckdb::idx_t i = 0; i < chunk.ColumnCount(); ++i) {
-        chunk.data[i].ToUnifiedFormat(chunk.size(), formats[i]);
-    }
-    return formats;
 }
 
 /// Bytes of the valid UTF-8 character at `at`, or 0.
@@ -197,9 +108,281 @@ std::size_t utf8_bytes(std::string_view text, std::size_t at) {
     return bytes;
 }
 
+/// In front of what a spreadsheet would run: a quote keeps it text.
+bool looks_like_formula(std::string_view text) {
+    return !text.empty() &&
+           std::string_view("=+-@\t\r").find(text.front()) != std::string_view::npos;
+}
+
+bool append_csv_text(std::string_view text, std::string& out, std::size_t bytes_max) {
+    if (out.size() + text.size() > bytes_max) {
+        return false;
+    }
+    const std::string_view guard = looks_like_formula(text) ? "'" : "";
+    if (text.find_first_of("\",\r\n") == std::string_view::npos) {
+        out += guard;
+        out += text;
+        return true;
+    }
+    out.push_back('"');
+    out += guard;
+    for (const char character : text) {
+        if (character == '"') {
+            out.push_back('"');
+        }
+        out.push_back(character);
+    }
+    out.push_back('"');
+    return out.size() <= bytes_max;
+}
+
+/// Appends values of a column as JSON; false once `out` is longer than `bytes_max`.
+template <class Column>
+class JsonValues {
+public:
+    JsonValues(std::string& out, std::size_t bytes_max) : out_(out), bytes_max_(bytes_max) {}
+
+    bool append(const Column& column, std::size_t row) {
+        if (column.is_null(row)) {
+            out_ += "null";
+            return out_.size() <= bytes_max_;
+        }
+        switch (column.type.id()) {
+            case LogicalTypeId::VARCHAR:
+                return text(column.text(row));
+            case LogicalTypeId::BIGINT:
+                fmt::format_to(
+                    std::back_inserter(out_), "{}", column.template value<std::int64_t>(row));
+                break;
+            case LogicalTypeId::DOUBLE:
+                append_real(column.template value<double>(row), out_);
+                break;
+            case LogicalTypeId::FLOAT:
+                append_real(static_cast<double>(column.template value<float>(row)), out_);
+                break;
+            case LogicalTypeId::BOOLEAN:
+                out_ += column.template value<bool>(row) ? "true" : "false";
+                break;
+            case LogicalTypeId::TIMESTAMP:
+            case LogicalTypeId::TIMESTAMP_TZ:
+                out_ += "\"" + time(column, row) + "\"";
+                break;
+            case LogicalTypeId::BLOB:
+                return text(duckdb::Blob::ToBase64(column.template value<duckdb::string_t>(row)));
+            case LogicalTypeId::LIST: {
+                const auto entry = column.template value<duckdb::list_entry_t>(row);
+                return list(column.children[0], entry.offset, entry.length);
+            }
+            case LogicalTypeId::ARRAY: {
+                const auto size = duckdb::ArrayType::GetSize(column.type);
+                return list(column.children[0], row * size, size);
+            }
+            case LogicalTypeId::STRUCT:
+                return object(column, row);
+            default:
+                return other(column, row);
+        }
+        return out_.size() <= bytes_max_;
+    }
+
+    static std::string time(const Column& column, std::size_t row) {
+        const auto nanos = column.nanos == nullptr || column.nanos->is_null(row)
+                               ? std::int16_t{0}
+                               : column.nanos->template value<std::int16_t>(row);
+        return time_text(column.template value<std::int64_t>(row), nanos);
+    }
+
+private:
+    bool text(std::string_view value) {
+        return out_.size() + value.size() <= bytes_max_ &&
+               append_json_literal(value, out_, bytes_max_);
+    }
+    bool list(const Column& values, std::size_t begin, std::size_t count) {
+        out_.push_back('[');
+        for (std::size_t i = 0; i < count; ++i) {
+            if (i > 0) {
+                out_.push_back(',');
+            }
+            if (!append(values, begin + i)) {
+                return false;
+            }
+        }
+        out_.push_back(']');
+        return out_.size() <= bytes_max_;
+    }
+    bool object(const Column& column, std::size_t row) {
+        const auto& names = duckdb::StructType::GetChildTypes(column.type);
+        out_.push_back('{');
+        for (std::size_t i = 0; i < names.size(); ++i) {
+            if (i > 0) {
+                out_.push_back(',');
+            }
+            append_json_literal(names[i].first, out_);
+            out_.push_back(':');
+            if (!append(column.children[i], row)) {
+                return false;
+            }
+        }
+        out_.push_back('}');
+        return out_.size() <= bytes_max_;
+    }
+    bool other(const Column& column, std::size_t row) {
+        const auto value = column.vector.GetValue(row).ToString();
+        if (!column.type.IsNumeric()) {
+            return text(value);
+        }
+        out_ += value;  // Digits as they are: exact at any length.
+        return out_.size() <= bytes_max_;
+    }
+
+    std::string& out_;
+    std::size_t bytes_max_;
+};
+
+/// Takes the row back if it became too long by its end.
+bool keep_if_fits(std::string& out, std::size_t before, std::size_t bytes_max) {
+    const bool fits = out.size() <= bytes_max;
+    if (!fits) {
+        out.resize(before);
+    }
+    return fits;
+}
+
+template <class Column>
+std::size_t value_bytes(const Column& column, std::size_t row) {
+    constexpr std::size_t kFixed = 16;
+    if (column.is_null(row)) {
+        return 1;
+    }
+    std::size_t bytes = kFixed;
+    switch (column.type.id()) {
+        case LogicalTypeId::VARCHAR:
+        case LogicalTypeId::BLOB:
+            return bytes + column.text(row).size();
+        case LogicalTypeId::LIST: {
+            const auto entry = column.template value<duckdb::list_entry_t>(row);
+            for (std::size_t i = 0; i < entry.length; ++i) {
+                bytes += value_bytes(column.children[0], entry.offset + i);
+            }
+            return bytes;
+        }
+        case LogicalTypeId::STRUCT:
+            for (const auto& child : column.children) {
+                bytes += value_bytes(child, row);
+            }
+            return bytes;
+        default:
+            return bytes;
+    }
+}
+
 }  // namespace
 
-void append_json_literal(std::string_view text, std::string& out) {
+ChunkText::ChunkText(duckdb::DataChunk& chunk, const RowLayout& layout) : layout_(layout) {
+    columns_.reserve(chunk.ColumnCount());  // `nanos` points into it.
+    for (auto& vector : chunk.data) {
+        columns_.emplace_back(vector, chunk.size());
+    }
+    for (std::size_t i = 0; i < layout.names.size(); ++i) {
+        append_json_literal(layout.names[i], names_json_.emplace_back());
+        if (layout.nanos[i].has_value()) {
+            columns_[i].nanos = &columns_[*layout.nanos[i]];
+        }
+    }
+}
+
+ChunkText::~ChunkText() = default;
+
+bool ChunkText::append_json(std::size_t row, std::string& out, std::size_t bytes_max) const {
+    const auto before = out.size();
+    out.push_back('[');
+    for (std::size_t i = 0; i < layout_.names.size(); ++i) {
+        if (i > 0) {
+            out.push_back(',');
+        }
+        if (!JsonValues<Column>(out, bytes_max).append(columns_[i], row)) {
+            out.resize(before);
+            return false;
+        }
+    }
+    out.push_back(']');
+    return keep_if_fits(out, before, bytes_max);
+}
+
+bool ChunkText::append_ndjson(std::size_t row, std::string& out, std::size_t bytes_max) const {
+    const auto before = out.size();
+    for (std::size_t i = 0; i < layout_.names.size(); ++i) {
+        out += i == 0 ? "{" : ",";
+        out += names_json_[i];
+        out.push_back(':');
+        if (!JsonValues<Column>(out, bytes_max).append(columns_[i], row)) {
+            out.resize(before);
+            return false;
+        }
+    }
+    out += "}\n";
+    return keep_if_fits(out, before, bytes_max);
+}
+
+bool ChunkText::append_csv(std::size_t row, std::string& out, std::size_t bytes_max) const {
+    const auto before = out.size();
+    const auto cell = [&](const Column& column) {
+        if (column.is_null(row)) {
+            return true;
+        }
+        switch (column.type.id()) {
+            case LogicalTypeId::TIMESTAMP:
+            case LogicalTypeId::TIMESTAMP_TZ:
+                out += JsonValues<Column>::time(column, row);
+                return out.size() <= bytes_max;
+            case LogicalTypeId::VARCHAR:
+                return append_csv_text(column.text(row), out, bytes_max);
+            default: {
+                std::string json;
+                if (!JsonValues<Column>(json, bytes_max - std::min(bytes_max, out.size()))
+                         .append(column, row)) {
+                    return false;
+                }
+                if (json.front() == '"') {
+                    json = json.substr(1, json.size() - 2);
+                }
+                if (column.type.IsNumeric()) {
+                    out += json;  // A minus in front makes no formula of it.
+                    return out.size() <= bytes_max;
+                }
+                return append_csv_text(json, out, bytes_max);
+            }
+        }
+    };
+    for (std::size_t i = 0; i < layout_.names.size(); ++i) {
+        out += i > 0 ? "," : "";
+        if (!cell(columns_[i])) {
+            out.resize(before);
+            return false;
+        }
+    }
+    out += "\r\n";
+    return keep_if_fits(out, before, bytes_max);
+}
+
+std::size_t ChunkText::row_bytes(std::size_t row) const {
+    std::size_t bytes = 0;
+    for (std::size_t i = 0; i < layout_.names.size(); ++i) {
+        bytes += value_bytes(columns_[i], row);
+    }
+    return bytes;
+}
+
+std::string csv_header(const RowLayout& layout) {
+    std::string out;
+    for (std::size_t i = 0; i < layout.names.size(); ++i) {
+        out += i == 0 ? "" : ",";
+        append_csv_text(layout.names[i], out, SIZE_MAX);
+    }
+    return out + "\r\n";
+}
+
+bool append_json_literal(std::string_view text, std::string& out, std::size_t bytes_max) {
     out.push_back('"');
     std::size_t plain = 0;
     const auto flush = [&](std::size_t end) { out.append(text.substr(plain, end - plain)); };
@@ -227,94 +410,13 @@ void append_json_literal(std::string_view text, std::string& out) {
             out += "\xef\xbf\xbd";
         }
         plain = ++i;
+        if (out.size() > bytes_max) {
+            return false;
+        }
     }
     flush(text.size());
     out.push_back('"');
-}
-
-void append_json_rows(duckdb::DataChunk& chunk, bool first, std::string& out) {
-    const auto formats = formats_of(chunk);
-    for (duckdb::idx_t row = 0; row < chunk.size(); ++row) {
-        out += first ? "[" : ",[";
-        first = false;
-        for (duckdb::idx_t column = 0; column < chunk.ColumnCount(); ++column) {
-            if (column > 0) {
-                out.push_back(',');
-            }
-            append_cell(chunk.data[column], formats[column], chunk, column, row, out);
-        }
-        out.push_back(']');
-    }
-}
-
-void append_ndjson_rows(duckdb::DataChunk& chunk,
-                        const std::vector<std::string>& names,
-                        std::string& out) {
-    const auto formats = formats_of(chunk);
-    for (duckdb::idx_t row = 0; row < chunk.size(); ++row) {
-        for (duckdb::idx_t column = 0; column < chunk.ColumnCount(); ++column) {
-            out += column == 0 ? "{" : ",";
-            out += names[column];
-            out.push_back(':');
-            append_cell(chunk.data[column], formats[column], chunk, column, row, out);
-        }
-        out += "}\n";
-    }
-}
-
-void append_csv_text(std::string_view text, std::string& out) {
-    if (text.find_first_of("\",\r\n") == std::string_view::npos) {
-        out += text;
-        return;
-    }
-    out.push_back('"');
-    for (const char character : text) {
-        if (character == '"') {
-            out.push_back('"');
-        }
-        out.push_back(character);
-    }
-    out.push_back('"');
-}
-
-void append_csv_rows(duckdb::DataChunk& chunk, std::string& out) {
-    for (duckdb::idx_t row = 0; row < chunk.size(); ++row) {
-        for (duckdb::idx_t column = 0; column < chunk.ColumnCount(); ++column) {
-            if (column > 0) {
-                out.push_back(',');
-            }
-            const auto value = chunk.GetValue(column, row);
-            if (value.IsNull()) {
-                continue;
-            }
-            switch (value.type().id()) {
-                case LogicalTypeId::TIMESTAMP:
-                case LogicalTypeId::TIMESTAMP_TZ:
-                    out += time_text(value.GetValueUnsafe<duckdb::timestamp_t>().value);
-                    break;
-                case LogicalTypeId::VARCHAR: {
-                    const auto text = duckdb::StringValue::Get(value);
-                    // A spreadsheet would run it: a quote in front keeps it text.
-                    if (!text.empty() &&
-                        std::string_view("=+-@\t\r").find(text.front()) != std::string_view::npos) {
-                        append_csv_text("'" + text, out);
-                    } else {
-                        append_csv_text(text, out);
-                    }
-                    break;
-                }
-                default: {
-                    std::string json;
-                    append_json(value, json);
-                    if (json.size() >= 2 && json.front() == '"') {
-                        json = json.substr(1, json.size() - 2);
-                    }
-                    append_csv_text(json, out);
-                }
-            }
-        }
-        out += "\r\n";
-    }
+    return out.size() <= bytes_max;
 }
 
 }  // namespace molesignal
