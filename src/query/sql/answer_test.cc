@@ -73,6 +73,37 @@ TEST_F(Answer, ListsOfDictionariesAndConstants) {
               "[11,[\"11xxxxxx\",\"c\"],{\"b\":\"11xxxxxx\",\"k\":1}]");
 }
 
+TEST_F(Answer, TimesOfRowsHaveNineDigits) {
+    const auto chunk = [](std::uint64_t n, std::int64_t nanos) {
+        return ChunkBuilder(0, {1'700'000'000'123'456'000 + nanos})
+            .fixed("n", FieldType::kInt64, {n})
+            .build();
+    };
+    add_hot("app", chunk(1, 789));
+    add_part("app", chunk(2, 7));
+    const std::string hot = "2023-11-14T22:13:20.123456789Z";
+    const std::string stored = "2023-11-14T22:13:20.123456007Z";
+    EXPECT_EQ(whole("SELECT _timestamp, n FROM logs.app ORDER BY n", SqlFormat::kJsonRows),
+              "[\"" + hot + "\",1],[\"" + stored + "\",2]");
+    EXPECT_EQ(whole("SELECT n, _timestamp AS at FROM logs.app ORDER BY n", SqlFormat::kCsv),
+              "n,at\r\n1," + hot + "\r\n2," + stored + "\r\n");
+    EXPECT_EQ(
+        whole("SELECT * EXCLUDE (_extra, _shard, _position, _event_id, n), _timestamp AS t FROM "
+              "logs.app WHERE n = 2",
+              SqlFormat::kNdjson),
+        "{\"_timestamp\":\"2023-11-14T22:13:20.123456000Z\",\"_timestamp_nanos\":7,\"t\":\"" +
+            stored + "\"}\n")
+        << "a '*' with EXCLUDE is left as it is";
+    EXPECT_NE(whole("SELECT * FROM logs.app WHERE n = 1", SqlFormat::kJsonRows).find(hot),
+              std::string::npos);
+    EXPECT_EQ(whole("SELECT max(_timestamp) FROM logs.app", SqlFormat::kJsonRows),
+              "[\"2023-11-14T22:13:20.123456000Z\"]");
+    auto columns = start("SELECT _timestamp FROM logs.app");
+    ASSERT_TRUE(columns);
+    EXPECT_EQ((*columns)->columns(), std::vector<std::string>{"_timestamp"});
+    EXPECT_EQ((*columns)->column_types().size(), 1U);
+}
+
 TEST_F(Answer, SpreadsheetsRunNothing) {
     EXPECT_EQ(whole("SELECT '=1+1' AS \"=cmd()\", -5 AS \"-a\", '@x' AS b, 'a,\"b' AS \"c,d\", "
                     "'-Infinity'::DOUBLE AS f, INTERVAL '-1 day' AS i",

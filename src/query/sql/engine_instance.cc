@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 
 #include "common/log.h"
+#include "query/sql/kernels/kernels.h"
 
 namespace molesignal {
 namespace {
@@ -104,6 +105,8 @@ Result<std::unique_ptr<EngineInstance>> EngineInstance::make(const SqlEngineOpti
     register_part_scan(*instance->database_, connection, instance->state_);
     register_hot_scan(*instance->database_, connection, instance->state_);
     register_match(*instance->database_, connection);
+    register_text_functions(*instance->database_, connection);
+    register_regex_functions(*instance->database_, connection);
     // Locked last; nothing after it can be changed, and no local file can be reached.
     const std::array<std::string, 8> settings = {
         "SET GLOBAL TimeZone = 'UTC'",
@@ -187,17 +190,23 @@ void EngineInstance::end() {
     state_->counters = nullptr;
 }
 
-void remove_spill_directories(const std::string& directory) {
+void prepare_spill_directory(const std::string& directory) {
     if (directory.empty()) {
         return;
     }
     std::vector<std::string> found;
-    duckdb::LocalFileSystem files;
-    files.ListFiles(directory, [&](const duckdb::string& name, bool is_directory) {
-        if (is_directory && name.starts_with(kSpillPrefix)) {
-            found.push_back(directory + "/" + name);
-        }
-    });
+    try {
+        duckdb::LocalFileSystem files;
+        files.CreateDirectoriesRecursive(directory);
+        files.ListFiles(directory, [&](const duckdb::string& name, bool is_directory) {
+            if (is_directory && name.starts_with(kSpillPrefix)) {
+                found.push_back(directory + "/" + name);
+            }
+        });
+    } catch (const std::exception& exception) {
+        log_warn("the directory for spilled data cannot be used: queries that need it will fail",
+                 {{"path", directory}, {"error", duckdb::ErrorData(exception).RawMessage()}});
+    }
     for (const auto& path : found) {
         remove_directory(path);
     }

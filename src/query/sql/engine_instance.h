@@ -91,20 +91,20 @@ private:
 
 /// Names of the directories that instances spill to begin so.
 inline constexpr std::string_view kSpillPrefix = "instance-";
-/// Removes what instances of an earlier process left below `directory`; nothing else.
-void remove_spill_directories(const std::string& directory);
+/// Makes `directory` if it is missing, and removes what instances of an earlier process left in it;
+/// nothing else.
+void prepare_spill_directory(const std::string& directory);
 
 /// The path of a part's Parquet object in the file system of `ms://` objects.
 std::string object_path(const PartInfo& part);
 
-/// Registers `ms_parts`, `ms_hot` and `ms_match`, and the file system of `ms://` objects.
+/// Registers `ms_parts`, `ms_hot`, and the file system of `ms://` objects.
 void register_part_scan(duckdb::DuckDB& database,
                         duckdb::Connection& connection,
                         const std::shared_ptr<InstanceState>& state);
 void register_hot_scan(duckdb::DuckDB& database,
                        duckdb::Connection& connection,
                        const std::shared_ptr<InstanceState>& state);
-void register_match(duckdb::DuckDB& database, duckdb::Connection& connection);
 void register_object_files(duckdb::DuckDB& database, const std::shared_ptr<InstanceState>& state);
 
 }  // namespace molesignal

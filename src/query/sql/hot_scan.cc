@@ -63,7 +63,7 @@ duckdb::unique_ptr<duckdb::FunctionData> bind_hot(duckdb::ClientContext&,
     }
     for (std::size_t column = 0; column < bind->source->columns(); ++column) {
         types.push_back(duckdb_type_of(*bind->source, column));
-        names.push_back(bind->source->column_name(column));
+        names.push_back(bind->source->column_names[column]);
     }
     bind->types = types;
     return bind;

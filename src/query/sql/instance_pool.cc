@@ -8,7 +8,7 @@ namespace molesignal {
 
 InstancePool::InstancePool(const SqlEngineOptions& options, ObjectStore& objects)
     : options_(options), objects_(objects) {
-    remove_spill_directories(options_.spill_directory);
+    prepare_spill_directory(options_.spill_directory);
 }
 
 Result<std::unique_ptr<EngineInstance>> InstancePool::take(const std::string& org) {

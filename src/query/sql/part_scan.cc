@@ -197,7 +197,7 @@ public:
               duckdb::MultiFileReaderBindData& bind_data) override {
         const auto& source = files.Cast<PartList>().source();
         for (std::size_t column = 0; column < source.columns(); ++column) {
-            names.push_back(source.column_name(column));
+            names.push_back(source.column_names[column]);
             types.push_back(duckdb_type_of(source, column));
             duckdb::MultiFileColumnDefinition definition(names.back(), types.back());
             definition.identifier = duckdb::Value::INTEGER(field_id(source, column));

@@ -8,8 +8,8 @@
 #include <duckdb/parser/statement/select_statement.hpp>
 #include <fmt/format.h>
 
+#include "query/sql/guard/sql_guard.h"
 #include "query/sql/query_error.h"
-#include "query/sql/sql_guard.h"
 #include "query/sql/value_text.h"
 
 namespace molesignal {
@@ -151,13 +151,15 @@ Result<> QueryExecution::run_statement() {
     GuardLimits limits;
     limits.statement_bytes_max = parts_.options.statement_bytes_max;
     MS_TRY(
-        auto statement,
+        auto guarded,
         guard_statement(
             query_.statement, limits, [&](const GuardedTable& table) MS_NO_THREAD_SAFETY_ANALYSIS {
+                // Snapshots are bounded by other means, and outlive the plan.
+                const QueryMemory::Scope uncounted(nullptr);
                 return streams_->replace(context_, table);
             }));
     auto pending = instance_->connection().PendingQuery(
-        duckdb::unique_ptr<duckdb::SQLStatement>(statement.release()), true);
+        duckdb::unique_ptr<duckdb::SQLStatement>(guarded.statement.release()), true);
     if (pending->HasError()) {
         return to_error(pending->GetErrorObject());
     }
@@ -166,12 +168,23 @@ Result<> QueryExecution::run_statement() {
         return to_error(result_->GetErrorObject());
     }
     const QueryMemory::Scope uncounted(nullptr);
-    for (duckdb::idx_t i = 0; i < result_->ColumnCount(); ++i) {
+    lay_out(guarded);
+    return {};
+}
+
+void QueryExecution::lay_out(const GuardedStatement& guarded) {
+    const auto shown = result_->ColumnCount() - guarded.hidden_columns;
+    for (duckdb::idx_t i = 0; i < shown; ++i) {
         layout_.names.push_back(result_->names[i]);
         layout_.nanos.emplace_back();
         types_.push_back(result_->types[i].ToString());
     }
-    return {};
+    for (const auto& digits : guarded.digits) {
+        const auto column = digits.from_end ? shown - 1 - digits.column : digits.column;
+        if (column < shown && result_->types[column].id() == duckdb::LogicalTypeId::TIMESTAMP_TZ) {
+            layout_.nanos[column] = shown + digits.hidden;
+        }
+    }
 }
 
 Result<> QueryExecution::fetch_rows() {

@@ -8,6 +8,7 @@
 #include "query/query_registry.h"
 #include "query/query_slots.h"
 #include "query/sql/arrow_stream.h"
+#include "query/sql/guard/sql_guard.h"
 #include "query/sql/instance_pool.h"
 #include "query/sql/query_streams.h"
 #include "query/sql/query_watch.h"
@@ -65,6 +66,7 @@ private:
     Result<> start_locked() MS_REQUIRES(mutex_);
     /// Checks, rewrites and plans the statement, and starts it.
     Result<> run_statement() MS_REQUIRES(mutex_);
+    void lay_out(const GuardedStatement& guarded) MS_REQUIRES(mutex_);
     Result<bool> next_locked(SqlFormat format, std::string& out) MS_REQUIRES(mutex_);
     /// Fetches the next chunk if the one at hand has no more rows; none: the end.
     Result<> fetch_rows() MS_REQUIRES(mutex_);

@@ -7,18 +7,13 @@
 #include <fmt/ranges.h>
 
 #include "common/nearest_name.h"
+#include "query/sql/guard/lower_name.h"
 
 namespace molesignal {
 namespace {
 
 constexpr std::array<std::string_view, 6> kFullText = {
     "body", "message", "msg", "log", "text", "_msg"};
-
-std::string lower(std::string text) {
-    std::ranges::transform(
-        text, text.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-    return text;
-}
 
 std::vector<std::string> full_text_columns(const ScanSource& source) {
     std::vector<std::string> columns;
@@ -85,7 +80,7 @@ QueryStreams::QueryStreams(Catalogue& catalogue,
 
 Result<TableReplacement> QueryStreams::replace(const RequestContext& context,
                                                const GuardedTable& table) {
-    const std::pair key(lower(table.schema), table.name);
+    const std::pair key(lower_name(table.schema), table.name);
     if (const auto known = ids_.find(key); known != ids_.end()) {
         return replacements_.at(known->second);
     }
@@ -102,6 +97,9 @@ Result<TableReplacement> QueryStreams::replace(const RequestContext& context,
     MS_TRY(auto source, take_snapshot(context, stream));
     TableReplacement replacement;
     replacement.subquery = stream_subquery(*source, add_source_(source));
+    // The time, the fields, and five more of ours.
+    replacement.columns = 1 + source->schema.logical_fields().size() + 5;
+    replacement.scanned_columns = source->columns();
     replacement.full_text_columns = full_text_columns(*source);
     sources_.push_back(std::move(source));
     ids_[key] = stream.id.value;
@@ -112,7 +110,7 @@ Result<TableReplacement> QueryStreams::replace(const RequestContext& context,
 Result<StreamInfo> QueryStreams::find(const RequestContext& context, const GuardedTable& table) {
     std::vector<StreamType> types = {StreamType::kLogs, StreamType::kMetrics, StreamType::kTraces};
     if (!table.schema.empty()) {
-        const auto type = parse_stream_type(lower(table.schema));
+        const auto type = parse_stream_type(lower_name(table.schema));
         if (!type) {
             return Error(ErrorCode::kForbidden,
                          fmt::format("'{}.{}' is not a stream; streams are written logs.<name>",
@@ -162,6 +160,7 @@ Result<std::shared_ptr<const ScanSource>> QueryStreams::take_snapshot(const Requ
     source->stream = std::move(snapshot.stream);
     source->schema = std::move(snapshot.schema);
     add_hot_fields(source->schema, source->hot);
+    name_columns(*source);
     source->start_us = range_.start_us;
     source->end_us = range_.end_us;
     source->parts = std::move(snapshot.parts);

@@ -11,8 +11,8 @@
 #include "common/request_context.h"
 #include "common/result.h"
 #include "metadata/catalogue.h"
+#include "query/sql/guard/sql_guard.h"
 #include "query/sql/scan_source.h"
-#include "query/sql/sql_guard.h"
 #include "storage/hot_rows.h"
 
 namespace molesignal {

@@ -1,8 +1,11 @@
 #include "query/sql/scan_source.h"
 
 #include <algorithm>
+#include <set>
 
 #include <fmt/format.h>
+
+#include "query/sql/guard/lower_name.h"
 
 namespace molesignal {
 namespace {
@@ -26,7 +29,9 @@ std::string literal_text(FieldType type, const std::string& column) {
 std::string field_expression(const ScanSource& source, const LogicalField& field) {
     const auto column_of = [&source](const FieldVariant& variant) {
         const auto at = std::ranges::find(source.schema.variants, variant.id, &FieldVariant::id);
-        return fmt::format("v{}", at - source.schema.variants.begin());
+        return quote_identifier(
+            source.column_names[ScanSource::kOwnColumns +
+                                static_cast<std::size_t>(at - source.schema.variants.begin())]);
     };
     if (field.variants.size() == 1) {
         return column_of(field.variants.front());
@@ -49,20 +54,33 @@ std::string time_bound(std::string_view comparison, std::int64_t micros) {
 
 }  // namespace
 
-std::string ScanSource::column_name(std::size_t column) const {
-    switch (column) {
-        case kTimestamp:
-            return std::string(kTimestampField);
-        case kTimestampNanos:
-            return std::string(kTimestampNanosField);
-        case kShard:
-            return std::string(kShardField);
-        case kPosition:
-            return std::string(kPositionField);
-        case kExtra:
-            return std::string(kExtraField);
-        default:
-            return fmt::format("v{}", column - kOwnColumns);
+void name_columns(ScanSource& source) {
+    source.column_names = {std::string(kTimestampField),
+                           std::string(kTimestampNanosField),
+                           std::string(kShardField),
+                           std::string(kPositionField),
+                           std::string(kExtraField)};
+    source.column_names.resize(source.columns());
+    std::set<std::string> taken;
+    const auto fields = source.schema.logical_fields();
+    for (const auto& field : fields) {
+        taken.insert(lower_name(field.sql_name));
+    }
+    for (const auto& field : fields) {
+        for (const auto& variant : field.variants) {
+            auto name = field.sql_name;
+            if (field.variants.size() > 1) {
+                name = fmt::format("{} ({})", field.sql_name, field_type_name(variant.type));
+                while (!taken.insert(lower_name(name)).second) {
+                    name += "'";
+                }
+            }
+            const auto at =
+                std::ranges::find(source.schema.variants, variant.id, &FieldVariant::id);
+            source.column_names[ScanSource::kOwnColumns +
+                                static_cast<std::size_t>(at - source.schema.variants.begin())] =
+                std::move(name);
+        }
     }
 }
 

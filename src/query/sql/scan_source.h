@@ -34,7 +34,10 @@ struct ScanSource {
     std::int64_t start_us = INT64_MIN;
     std::int64_t end_us = INT64_MAX;
 
-    /// Columns of both scans, in order: the five of ours, then `v0`, `v1`, … for schema.variants.
+    /// Names of both scans' columns, by column (name_columns).
+    std::vector<std::string> column_names;
+
+    /// Columns of both scans, in order: the five of ours, then those of schema.variants.
     static constexpr std::size_t kTimestamp = 0;
     static constexpr std::size_t kTimestampNanos = 1;
     static constexpr std::size_t kShard = 2;
@@ -42,8 +45,11 @@ struct ScanSource {
     static constexpr std::size_t kExtra = 4;
     static constexpr std::size_t kOwnColumns = 5;
     std::size_t columns() const { return kOwnColumns + schema.variants.size(); }
-    std::string column_name(std::size_t column) const;
 };
+
+/// Fills `column_names`: a field of one type has its SQL name, others have their type's as well.
+/// They are unique ignoring case, and shown by EXPLAIN only.
+void name_columns(ScanSource& source);
 
 /// The text of the subquery that stands for the stream: both scans, `ms_parts(handle)` and
 /// `ms_hot(handle)`, and the stream's columns by their names.

@@ -133,10 +133,20 @@ TEST_F(Engine, ALongNameIsNotComparedWithEveryStream) {
     for (int i = 0; i < 50; ++i) {
         stream(std::string(200, 'a') + std::to_string(i));
     }
-    EXPECT_EQ(answer("SELECT * FROM \"" + std::string(60'000, 'a') + "\"").substr(0, 30),
+    EXPECT_EQ(answer("SELECT * FROM \"" + std::string(4'000, 'a') + "\"").substr(0, 30),
               "error: no stream is called 'aa");
     EXPECT_NE(answer("SELECT * FROM " + std::string(200, 'a') + "x0").find("the nearest are"),
               std::string::npos);
+}
+
+TEST_F(Engine, ExplainShowsThePlanAndNoObject) {
+    add_hot("app", numbered_chunk(3));
+    const auto part = add_part("app", numbered_chunk(2, 100));
+    const auto plan = answer("EXPLAIN SELECT body FROM logs.app WHERE n > 5");
+    EXPECT_NE(plan.find("MS_PARTS"), std::string::npos) << plan;
+    EXPECT_NE(plan.find("n>5"), std::string::npos) << plan;
+    EXPECT_EQ(plan.find("ms://"), std::string::npos) << plan;
+    EXPECT_EQ(plan.find(part.objects[0].key), std::string::npos) << plan;
 }
 
 TEST_F(Engine, WhatDuckDbDoesNotCountIsBoundedToo) {

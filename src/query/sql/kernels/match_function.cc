@@ -7,14 +7,12 @@
 #include <duckdb/main/extension/extension_loader.hpp>
 #include <duckdb/planner/expression/bound_function_expression.hpp>
 
-#include "query/sql/engine_instance.h"
+#include "query/sql/kernels/kernel_steps.h"
+#include "query/sql/kernels/kernels.h"
 #include "query/text_match.h"
 
 namespace molesignal {
 namespace {
-
-/// Rows of large texts are many: an interrupt is looked for after so many bytes.
-constexpr std::size_t kBytesBetweenChecks = 1U << 20U;
 
 struct MatchData final : duckdb::FunctionData {
     MatchData(std::string text, std::shared_ptr<const TextMatch> compiled)
@@ -48,25 +46,18 @@ void run_match(duckdb::DataChunk& arguments,
                duckdb::Vector& result) {
     const auto& match =
         *state.expr.Cast<duckdb::BoundFunctionExpression>().bind_info->Cast<MatchData>().match;
-    const auto& interrupted = state.GetContext().interrupted;
+    KernelSteps steps(state);
     const auto count = arguments.AllConstant() ? 1 : arguments.size();
     duckdb::UnifiedVectorFormat text;
     arguments.data[0].ToUnifiedFormat(count, text);
     const auto* values = duckdb::UnifiedVectorFormat::GetData<duckdb::string_t>(text);
     result.SetVectorType(duckdb::VectorType::FLAT_VECTOR);
     auto* out = duckdb::FlatVector::GetData<bool>(result);
-    std::size_t bytes = 0;
     for (duckdb::idx_t i = 0; i < count; ++i) {
         const auto index = text.sel->get_index(i);
         out[i] = text.validity.RowIsValid(index) &&
                  match.matches(std::string_view(values[index].GetData(), values[index].GetSize()));
-        bytes += text.validity.RowIsValid(index) ? values[index].GetSize() : 0;
-        if (bytes >= kBytesBetweenChecks) {
-            bytes = 0;
-            if (interrupted) {
-                throw duckdb::InterruptException();
-            }
-        }
+        steps.count(text.validity.RowIsValid(index) ? values[index].GetSize() * 4 : 1);
     }
     if (arguments.AllConstant()) {
         result.SetVectorType(duckdb::VectorType::CONSTANT_VECTOR);
