@@ -7,6 +7,7 @@
 
 #include "common/failpoint.h"
 #include "common/log.h"
+#include "metadata/part_footer.h"
 #include "parquet/part_plan.h"
 #include "parquet/part_writer.h"
 
@@ -72,6 +73,7 @@ PartInfo describe_part(const Shard& shard,
         part.row_groups.push_back({.rows = static_cast<std::int64_t>(group.rows),
                                    .byte_end = static_cast<std::int64_t>(group.byte_end)});
     }
+    part.footer_xxh3 = footer_xxh3(written.file);
     part.sort_order = std::move(written.sort_order);
     return part;
 }

@@ -92,6 +92,7 @@ struct PartInfo {
     std::vector<FieldId> fields;  ///< The columns that the part has.
     std::vector<ZoneMap> zone_maps;
     std::vector<RowGroupInfo> row_groups;  ///< In file order.
+    std::uint64_t footer_xxh3 = 0;         ///< Of the Parquet object's footer; 0: of an older part.
     std::int32_t format_version = 1;
     std::string sort_order;          ///< For people and planners: "service,_timestamp".
     std::int64_t added_version = 0;  ///< Set by commit.

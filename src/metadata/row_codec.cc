@@ -11,8 +11,8 @@
 namespace molesignal {
 namespace {
 
-constexpr char kStatisticsVersion = 2;
-/// Before row groups were recorded.
+constexpr char kStatisticsVersion = 3;
+/// Before row groups were recorded; 2 was before the footer's hash was.
 constexpr char kStatisticsWithoutGroups = 1;
 
 void append_varint(std::string& out, std::uint64_t value) {
@@ -49,6 +49,18 @@ public:
         }
         std::string value(rest_.substr(0, size));
         rest_.remove_prefix(size);
+        return value;
+    }
+    std::uint64_t fixed() {
+        std::uint64_t value = 0;
+        if (rest_.size() < sizeof value) {
+            failed_ = true;
+            return 0;
+        }
+        for (unsigned i = 0; i < sizeof value; ++i) {
+            value |= static_cast<std::uint64_t>(static_cast<unsigned char>(rest_[i])) << (8 * i);
+        }
+        rest_.remove_prefix(sizeof value);
         return value;
     }
     FieldId field() {
@@ -131,12 +143,15 @@ std::string encode_statistics(const PartInfo& part) {
         append_varint(out, static_cast<std::uint64_t>(group.rows));
         append_varint(out, static_cast<std::uint64_t>(group.byte_end));
     }
+    for (unsigned shift = 0; shift < 64; shift += 8) {
+        out.push_back(static_cast<char>(part.footer_xxh3 >> shift & 0xffU));
+    }
     return out;
 }
 
 Result<> decode_statistics(std::string_view text, PartInfo& part) {
     const auto version = text.empty() ? -1 : static_cast<int>(text.front());
-    if (version != kStatisticsVersion && version != kStatisticsWithoutGroups) {
+    if (version < kStatisticsWithoutGroups || version > kStatisticsVersion) {
         return Error(ErrorCode::kCorruption,
                      fmt::format("catalogue column statistics: version {} is unknown", version));
     }
@@ -162,6 +177,7 @@ Result<> decode_statistics(std::string_view text, PartInfo& part) {
         group.rows = static_cast<std::int64_t>(reader.varint());
         group.byte_end = static_cast<std::int64_t>(reader.varint());
     }
+    part.footer_xxh3 = version == kStatisticsVersion ? reader.fixed() : 0;
     if (reader.failed() || !reader.at_end()) {
         return Error(ErrorCode::kCorruption, "catalogue column statistics: wrong length");
     }

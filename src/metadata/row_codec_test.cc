@@ -20,19 +20,21 @@ PartInfo sample_part() {
     part.fields = {FieldId{1}, FieldId{300}};
     part.zone_maps = {{.field = FieldId{300}, .min = "-5", .max = "17", .null_count = 2}};
     part.row_groups = {{.rows = 200, .byte_end = 5000}, {.rows = 3, .byte_end = 5100}};
+    part.footer_xxh3 = 0x1122334455667788;
     return part;
 }
 
 // The worked example of docs/formats/catalogue.md.
 TEST(RowCodec, StatisticsAreAsDocumented) {
     EXPECT_EQ(hex(encode_statistics(sample_part())),
-              "02"
+              "03"
               "0201ac02"
               "01ac0202"
               "022d35"
               "023137"
               "02c8018827"
-              "03ec27");
+              "03ec27"
+              "8877665544332211");
     EXPECT_EQ(
         encode_settings({.retention_days = 7,
                          .full_text_fields = {"body"},
@@ -49,6 +51,7 @@ TEST(RowCodec, DamagedStatisticsAreCorruption) {
     ASSERT_EQ(part.zone_maps.size(), 1U);
     EXPECT_EQ(part.zone_maps[0].min, "-5");
     EXPECT_EQ(part.row_groups, sample_part().row_groups);
+    EXPECT_EQ(part.footer_xxh3, sample_part().footer_xxh3);
     for (std::size_t size = 0; size < good.size(); ++size) {
         PartInfo read;
         const auto cut = decode_statistics(std::string_view(good).substr(0, size), read);
@@ -69,16 +72,26 @@ TEST(RowCodec, DamagedStatisticsAreCorruption) {
     }
 }
 
-TEST(RowCodec, StatisticsOfVersion1HaveNoRowGroups) {
-    auto part = sample_part();
-    part.row_groups.clear();
+TEST(RowCodec, StatisticsOfEarlierVersionsAreRead) {
+    const auto part = sample_part();
     auto old = encode_statistics(part);
+    old.resize(old.size() - 8);  // The footer's hash.
+    old.front() = 2;
+    PartInfo second;
+    ASSERT_TRUE(decode_statistics(old, second).has_value());
+    EXPECT_EQ(second.row_groups, part.row_groups);
+    EXPECT_EQ(second.footer_xxh3, 0U);
+
+    auto without_groups = part;
+    without_groups.row_groups.clear();
+    old = encode_statistics(without_groups);
+    old.resize(old.size() - 9);  // The count of row groups as well.
     old.front() = 1;
-    old.pop_back();  // The count of row groups.
-    PartInfo read;
-    ASSERT_TRUE(decode_statistics(old, read).has_value());
-    EXPECT_EQ(read.fields, part.fields);
-    EXPECT_TRUE(read.row_groups.empty());
+    PartInfo first;
+    ASSERT_TRUE(decode_statistics(old, first).has_value());
+    EXPECT_EQ(first.fields, part.fields);
+    EXPECT_TRUE(first.row_groups.empty());
+    EXPECT_EQ(first.footer_xxh3, 0U);
 }
 
 TEST(RowCodec, DamagedJsonIsCorruption) {

@@ -9,9 +9,11 @@
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <xxhash.h>
 
 #include "common/random.h"
 #include "metadata/open_catalogue.h"
+#include "metadata/part_footer.h"
 #include "objectstore/memory_object_store.h"
 #include "parquet/part_fixture.h"
 #include "parquet/part_writer.h"
@@ -188,6 +190,8 @@ private:
         part.objects.push_back({.kind = "parquet",
                                 .key = part.id + ".parquet",
                                 .bytes = static_cast<std::int64_t>(written.file.size())});
+        part.objects.front().xxh3 = XXH3_64bits(written.file.data(), written.file.size());
+        part.footer_xxh3 = footer_xxh3(written.file);
         part.rows = static_cast<std::int64_t>(written.rows);
         part.time_min_us = written.time_min_ns / 1000;
         part.time_max_us = (written.time_max_ns + 999) / 1000;

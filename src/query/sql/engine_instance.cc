@@ -154,6 +154,8 @@ std::uint64_t EngineInstance::add_source(std::shared_ptr<const ScanSource> sourc
             auto& entry = state_->readable[object.key];
             entry.bytes = static_cast<std::uint64_t>(object.bytes);
             if (object.kind == "parquet") {
+                entry.xxh3 = object.xxh3;
+                entry.footer_xxh3 = part.footer_xxh3;
                 entry.row_groups = part.row_groups;
                 entry.touched.assign(part.row_groups.size(), false);
             }

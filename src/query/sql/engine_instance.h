@@ -25,6 +25,10 @@ namespace molesignal {
 /// An object that the query may read, and which of its row groups it has touched.
 struct ReadableObject {
     std::uint64_t bytes = 0;
+    std::uint64_t xxh3 = 0;         ///< Of the object; 0: not known.
+    std::uint64_t footer_xxh3 = 0;  ///< Of its footer; 0: not known.
+    /// First byte and one past the last of its column chunks, sorted; known once it is open.
+    std::vector<std::pair<std::uint64_t, std::uint64_t>> chunks;
     std::vector<RowGroupInfo> row_groups;
     std::vector<bool> touched;  ///< By row group.
     bool selected = false;      ///< Some scan of the query has it in its list.
@@ -38,6 +42,9 @@ struct InstanceState {
     std::shared_ptr<const ScanSource> source(std::uint64_t handle);
     /// Counts a part that a scan is going to read, once a query.
     void select(const PartInfo& part);
+    /// Tells where the column chunks of an object are, so that its pages are verified.
+    void set_chunks(const std::string& path,
+                    std::vector<std::pair<std::uint64_t, std::uint64_t>> chunks);
 
     ObjectStore& objects;
     Mutex mutex;

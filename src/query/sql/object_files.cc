@@ -6,8 +6,12 @@
 #include <duckdb.hpp>
 #include <duckdb/common/file_system.hpp>
 #include <fmt/format.h>
+#include <xxhash.h>
 
+#include "common/log.h"
 #include "query/sql/engine_instance.h"
+#include "query/sql/page_checks.h"
+#include "query/sql/query_error.h"
 
 namespace molesignal {
 namespace {
@@ -15,6 +19,8 @@ namespace {
 constexpr std::string_view kScheme = "ms://";
 /// The end of a file is read once: footers are asked for in two or three small reads.
 constexpr std::uint64_t kTailBytes = 64U << 10U;
+/// A Parquet file ends with the footer's length and "PAR1".
+constexpr std::uint64_t kEndBytes = 8;
 
 class ObjectFiles;
 
@@ -86,7 +92,7 @@ public:
         if (offset >= tail_begin) {
             const MutexLock lock(handle.mutex);
             if (handle.tail.empty() && handle.size_bytes > 0) {
-                handle.tail = fetch(handle.key, tail_begin, handle.size_bytes - tail_begin);
+                handle.tail = fetch_tail(handle.key, tail_begin, handle.size_bytes - tail_begin);
             }
             std::memcpy(buffer, handle.tail.data() + (offset - tail_begin), bytes);
             return;
@@ -94,6 +100,7 @@ public:
         // Until it is copied to where DuckDB wants it.
         const CountedBytes counted(*state_->memory, bytes);
         const auto content = fetch(handle.key, offset, bytes);
+        verify(handle, offset, as_text(content));
         std::memcpy(buffer, content.data(), bytes);
     }
 
@@ -176,6 +183,14 @@ private:
     }
 
     ByteBuffer fetch(const std::string& key, std::uint64_t offset, std::uint64_t bytes) {
+        auto content = get(key, offset, bytes);
+        if (content.size() != bytes) {
+            damaged(key, "it is shorter than the catalogue says");
+        }
+        return content;
+    }
+
+    ByteBuffer get(const std::string& key, std::uint64_t offset, std::uint64_t bytes) {
         RequestContext context;
         std::shared_ptr<ScanCounters> counters;
         {
@@ -187,22 +202,114 @@ private:
         const QueryMemory::Scope uncounted(nullptr);
         auto content = state_->objects.get(context, key, offset, bytes);
         if (!content) {
+            if (content.error().code() == ErrorCode::kNotFound) {
+                damaged(key, "it is missing");
+            }
             throw duckdb::IOException("read object: %s", content.error().message());
-        }
-        if (content->size() != bytes) {
-            throw duckdb::IOException("object '%s' is shorter than the catalogue says", key);
         }
         if (counters != nullptr) {
             ++counters->gets;
-            counters->bytes += static_cast<std::int64_t>(bytes);
+            counters->bytes += static_cast<std::int64_t>(content->size());
         }
         return std::move(*content);
+    }
+
+    /// The end of an object: its size and its footer are verified, or the whole if it is small.
+    ByteBuffer fetch_tail(const std::string& key, std::uint64_t offset, std::uint64_t bytes) {
+        auto content = get(key, offset, bytes + 1);
+        if (content.size() != bytes) {
+            damaged(key,
+                    content.size() < bytes ? "it is shorter than the catalogue says"
+                                           : "it is longer than the catalogue says");
+        }
+        const auto text = as_text(content);
+        if (offset == 0) {
+            verify_hash(key, text, &ReadableObject::xxh3, "its hash is not the catalogue's");
+        } else if (const auto footer = footer_bytes(content); footer + kEndBytes <= bytes) {
+            verify_footer(key, text.substr(bytes - kEndBytes - footer, footer));
+        }
+        return content;
+    }
+
+    static std::uint64_t footer_bytes(Bytes tail) {
+        return tail.size() < kEndBytes ? 0 : load_le<std::uint32_t>(tail, tail.size() - kEndBytes);
+    }
+
+    void verify_footer(const std::string& key, std::string_view footer) {
+        verify_hash(key,
+                    footer,
+                    &ReadableObject::footer_xxh3,
+                    "the hash of its footer is not the catalogue's");
+    }
+
+    void verify_hash(const std::string& key,
+                     std::string_view content,
+                     std::uint64_t ReadableObject::* expected,
+                     std::string_view what) {
+        std::uint64_t hash = 0;
+        {
+            const MutexLock lock(state_->mutex);
+            const auto found = state_->readable.find(key);
+            hash = found == state_->readable.end() ? 0 : found->second.*expected;
+        }
+        if (hash != 0 && XXH3_64bits(content.data(), content.size()) != hash) {
+            damaged(key, what);
+        }
+    }
+
+    /// A footer that is larger than the tail is read by itself; everything else are column chunks.
+    void verify(ObjectHandle& handle, std::uint64_t offset, std::string_view content) {
+        {
+            const MutexLock lock(handle.mutex);
+            const auto footer = footer_bytes(handle.tail);
+            if (footer > 0 && offset + footer + kEndBytes == handle.size_bytes &&
+                content.size() >= footer) {
+                verify_footer(handle.key, content.substr(0, footer));
+                return;
+            }
+        }
+        std::vector<std::pair<std::uint64_t, std::uint64_t>> inside;
+        {
+            const MutexLock lock(state_->mutex);
+            const auto found = state_->readable.find(handle.key);
+            if (found == state_->readable.end()) {
+                return;
+            }
+            const auto& chunks = found->second.chunks;
+            for (auto chunk = std::ranges::lower_bound(chunks, std::pair(offset, offset));
+                 chunk != chunks.end() && chunk->second <= offset + content.size();
+                 ++chunk) {
+                inside.push_back(*chunk);
+            }
+        }
+        for (const auto& [begin, end] : inside) {
+            if (const auto good = check_pages(content.substr(begin - offset, end - begin)); !good) {
+                damaged(handle.key, good.error().message());
+            }
+        }
+    }
+
+    [[noreturn]] static void damaged(const std::string& key, std::string_view what) {
+        const QueryMemory::Scope uncounted(nullptr);
+        log_error("an object is damaged; its rows cannot be read",
+                  {{"key", key}, {"finding", what}});
+        const duckdb::unordered_map<duckdb::string, duckdb::string> extra = {{kDamagedObject, key}};
+        throw duckdb::IOException("a part of the stream is damaged: " + std::string(what), extra);
     }
 
     std::shared_ptr<InstanceState> state_;
 };
 
 }  // namespace
+
+void InstanceState::set_chunks(const std::string& path,
+                               std::vector<std::pair<std::uint64_t, std::uint64_t>> chunks) {
+    const MutexLock lock(mutex);
+    const auto found = readable.find(path.substr(kScheme.size()));
+    if (found != readable.end() && found->second.chunks.empty()) {
+        found->second.chunks = std::move(chunks);
+    }
+}
 
 std::string object_path(const PartInfo& part) {
     const auto object = std::ranges::find(part.objects, "parquet", &PartObject::kind);

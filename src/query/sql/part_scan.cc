@@ -223,7 +223,38 @@ public:
             context, options, bind_data, files, columns, column_ids);
     }
 
+    duckdb::ReaderInitializeType InitializeReader(
+        duckdb::MultiFileReaderData& data,
+        const duckdb::MultiFileBindData& bind_data,
+        const duckdb::vector<duckdb::MultiFileColumnDefinition>& columns,
+        const duckdb::vector<duckdb::ColumnIndex>& column_ids,
+        duckdb::optional_ptr<duckdb::TableFilterSet> filters,
+        duckdb::ClientContext& context,
+        duckdb::MultiFileGlobalState& state) override {
+        auto& reader = data.reader->Cast<duckdb::ParquetReader>();
+        state_->set_chunks(reader.GetFileName(), column_chunks(*reader.GetFileMetadata()));
+        return MultiFileReader::InitializeReader(
+            data, bind_data, columns, column_ids, filters, context, state);
+    }
+
 private:
+    static std::vector<std::pair<std::uint64_t, std::uint64_t>> column_chunks(
+        const duckdb_parquet::FileMetaData& metadata) {
+        std::vector<std::pair<std::uint64_t, std::uint64_t>> chunks;
+        for (const auto& group : metadata.row_groups) {
+            for (const auto& column : group.columns) {
+                const auto& chunk = column.meta_data;
+                const auto begin = static_cast<std::uint64_t>(
+                    chunk.__isset.dictionary_page_offset && chunk.dictionary_page_offset > 0
+                        ? chunk.dictionary_page_offset
+                        : chunk.data_page_offset);
+                chunks.emplace_back(
+                    begin, begin + static_cast<std::uint64_t>(chunk.total_compressed_size));
+            }
+        }
+        std::ranges::sort(chunks);
+        return chunks;
+    }
     static std::int32_t field_id(const ScanSource& source, std::size_t column) {
         constexpr std::array<std::int32_t, ScanSource::kOwnColumns> kOwn = {kTimestampFieldId,
                                                                             kTimestampNanosFieldId,

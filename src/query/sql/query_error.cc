@@ -72,6 +72,10 @@ Error query_error(const duckdb::ErrorData& error,
                                 // What follows advises settings that only DuckDB's users have.
                                 message.substr(0, message.find("\n\nPossible solutions")))};
         case duckdb::ExceptionType::IO:
+            if (!extra(error, kDamagedObject).empty()) {
+                return {ErrorCode::kCorruption, message};
+            }
+            [[fallthrough]];
         case duckdb::ExceptionType::HTTP:
         case duckdb::ExceptionType::NETWORK:
             return ended_or(context, {ErrorCode::kUnavailable, message});

@@ -13,6 +13,9 @@ class ErrorData;
 
 namespace molesignal {
 
+/// The key of DuckDB's extra information that says that an object is damaged.
+inline constexpr const char* kDamagedObject = "ms_damaged_object";
+
 /// Our error for one of DuckDB's. `context` tells a deadline from a cancel; an unknown column names
 /// the nearest columns of `sources`.
 Error query_error(const duckdb::ErrorData& error,
