@@ -2,6 +2,9 @@
 
 #include <chrono>
 #include <cstdint>
+#include <map>
+#include <set>
+#include <string>
 
 #include "common/clock.h"
 #include "common/metrics.h"
@@ -17,17 +20,28 @@ struct RetentionOptions {
     /// A removed part's objects stay at least this long: longer than any query may run.
     std::chrono::seconds grace{900};
     std::int64_t parts_per_round_max = 1000;
+    /// More than this share of a stream's parts at once is not believed at first: a clock that
+    /// jumped makes everything old. They go if they are due for `confirm` without another jump.
+    double share_max = 0.5;
+    std::chrono::seconds confirm{6 * 3600};
+    /// So much may the wall clock differ from the steady one between two rounds.
+    std::chrono::seconds jump_max{300};
 };
 
 struct RetentionReport {
     std::int64_t parts_expired = 0;
+    std::int64_t parts_held = 0;  ///< Due, and too many at once to be believed yet.
     std::int64_t parts_purged = 0;
     std::int64_t objects_removed = 0;
+    std::int64_t streams_forgotten = 0;
+    std::int64_t failures = 0;  ///< Streams and parts that the next round tries again.
 };
 
 /// Deletes what is older than its stream's retention: first in the catalogue, so that no new query
-/// sees it, then, after the longest query, in the object store. A crash at any step leaves work for
-/// the next round, never a row of a live part without its object. One thread at a time.
+/// sees it, then, after the longest query, in the object store. Only what the catalogue names is
+/// ever removed; listings of the store play no part. A crash at any step leaves work for the next
+/// round, never a row of a live part without its object. What fails is counted, and does not hold
+/// up the rest. One thread at a time.
 class Retention {
 public:
     Retention(const RetentionOptions& options,
@@ -36,18 +50,33 @@ public:
               Clock& clock,
               MetricRegistry& metrics);
 
-    /// One round over all streams.
+    /// One round over all streams. An error: the catalogue cannot tell what there is.
     Result<RetentionReport> run_once(const RequestContext& context);
 
 private:
     Result<> expire(const RequestContext& context, RetentionReport& report);
+    Result<> expire_stream(const RequestContext& context,
+                           const StreamInfo& stream,
+                           RetentionReport& report);
     Result<> purge(const RequestContext& context, RetentionReport& report);
+    Result<> purge_part(const RequestContext& context,
+                        const PartInfo& part,
+                        RetentionReport& report);
+    /// Whether so many parts may go now.
+    bool believed(const StreamInfo& stream, const PartCounts& parts);
+    /// Forgets what was waiting for confirmation if the wall clock jumped since the last round.
+    void look_at_clock();
 
     RetentionOptions options_;
     Catalogue& catalogue_;
     ObjectStore& objects_;
     Clock& clock_;
     Counter& deleted_;
+    Counter& failures_;
+    UnixNanos last_wall_;
+    SteadyNanos last_steady_;
+    std::map<std::string, SteadyNanos> held_since_;  ///< By stream id.
+    std::set<std::string> failed_parts_;             ///< Of the last round.
 };
 
 }  // namespace molesignal

@@ -10,47 +10,11 @@
 #include "common/clock.h"
 #include "common/request_context.h"
 #include "common/result.h"
+#include "metadata/stream_info.h"
 #include "model/ids.h"
 #include "model/schema.h"
 
 namespace molesignal {
-
-struct Organization {
-    OrgId id;
-    std::string slug;
-    std::string name;
-};
-
-/// Settings of a stream that override the server's.
-struct StreamSettings {
-    std::optional<std::int32_t> retention_days;
-    /// Fields that `match_all` searches; empty: the built-in list.
-    std::vector<std::string> full_text_fields;
-    /// Pinned types: a value of another type goes to `_extra`.
-    std::vector<std::pair<std::string, FieldType>> pinned_types;
-};
-
-struct StreamInfo {
-    StreamId id;
-    OrgId org;
-    std::string name;
-    StreamType type = StreamType::kLogs;
-    StreamSettings settings;
-    std::int64_t created_us = 0;
-    /// Counts every change of the stream's parts; parts name the version that added or removed
-    /// them.
-    std::int64_t version = 0;
-};
-
-/// Sums over a stream's live parts.
-struct StreamTotals {
-    std::int64_t parts = 0;
-    std::int64_t rows = 0;
-    std::int64_t bytes = 0;
-    std::int64_t raw_bytes = 0;
-    std::int64_t time_min_us = 0;  ///< 0 if there are no parts.
-    std::int64_t time_max_us = 0;
-};
 
 /// One object of a part.
 struct PartObject {
@@ -202,9 +166,12 @@ public:
                                              StreamType type,
                                              std::string_view name,
                                              std::int64_t streams_max) = 0;
+    /// Replaces the settings that the caller has read. kConflict: they are not `expected` any more;
+    /// read them again.
     virtual Result<> update_stream_settings(const RequestContext& context,
                                             const OrgId& org,
                                             const StreamId& id,
+                                            const StreamSettings& expected,
                                             const StreamSettings& settings) = 0;
     /// Removes the stream and marks all its parts removed (their objects follow by retention).
     virtual Result<> delete_stream(const RequestContext& context,
@@ -212,6 +179,12 @@ public:
                                    const StreamId& id) = 0;
     virtual Result<StreamTotals> stream_totals(const RequestContext& context,
                                                const StreamId& id) = 0;
+    /// Forgets what streams that were deleted more than `grace_us` ago have left: their fields,
+    /// once their last part is gone, and the stream, once its last shard is. Returns how many
+    /// streams it changed (at most `streams_max`).
+    virtual Result<std::int64_t> purge_streams(const RequestContext& context,
+                                               std::int64_t grace_us,
+                                               std::int64_t streams_max) = 0;
 
     /// Gives ids to fields that the stream does not have; sets inexact_as_float where it became
     /// true. Returns the whole schema after. Safe to repeat.
@@ -252,6 +225,10 @@ public:
     virtual Result<> remove_flush_intent(const RequestContext& context,
                                          std::string_view flush_id) = 0;
 
+    /// How many live parts the stream has, and how many of them expire_parts would mark.
+    virtual Result<PartCounts> count_parts(const RequestContext& context,
+                                           const StreamId& stream,
+                                           std::int64_t time_max_before_us) = 0;
     /// Marks live parts whose newest row is older than `time_max_before_us` as removed now; returns
     /// how many (at most `parts_max`).
     virtual Result<std::int64_t> expire_parts(const RequestContext& context,

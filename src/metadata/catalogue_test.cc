@@ -56,7 +56,7 @@ TEST_P(CatalogueTest, StreamsBelongToOneOrganization) {
     ASSERT_OK(same);
     EXPECT_NE(same->id, mine.id);
     EXPECT_CODE(catalogue_->delete_stream(context(), other->id, mine.id), ErrorCode::kNotFound);
-    EXPECT_CODE(catalogue_->update_stream_settings(context(), other->id, mine.id, {}),
+    EXPECT_CODE(catalogue_->update_stream_settings(context(), other->id, mine.id, {}, {}),
                 ErrorCode::kNotFound);
     EXPECT_CODE(catalogue_->ensure_stream(context(), OrgId{"nobody"}, StreamType::kLogs, "x", 10),
                 ErrorCode::kNotFound);
@@ -83,7 +83,7 @@ TEST_P(CatalogueTest, SettingsComeBackAsGiven) {
         .retention_days = 14,
         .full_text_fields = {"body", "a \"quoted\"\n\\ Ünïcode", std::string("nul\0here", 8)},
         .pinned_types = {{"zeta", FieldType::kString}, {"alpha", FieldType::kInt64}}};
-    ASSERT_OK(catalogue_->update_stream_settings(context(), stream.org, stream.id, settings));
+    ASSERT_OK(catalogue_->update_stream_settings(context(), stream.org, stream.id, {}, settings));
     const auto found =
         catalogue_->find_stream(context(), stream.org, StreamType::kLogs, stream.name);
     ASSERT_OK(found);
@@ -95,8 +95,61 @@ TEST_P(CatalogueTest, SettingsComeBackAsGiven) {
                     context(),
                     stream.org,
                     stream.id,
+                    settings,
                     {.retention_days = {}, .full_text_fields = {"\xff"}, .pinned_types = {}}),
                 ErrorCode::kInvalidArgument);
+}
+
+TEST_P(CatalogueTest, SettingsAreReplacedOnlyByWhoHasReadThem) {
+    const auto stream = make_stream();
+    StreamSettings first;
+    first.retention_days = 7;
+    StreamSettings second;
+    second.full_text_fields = {"body"};
+    ASSERT_OK(catalogue_->update_stream_settings(
+        context(), stream.org, stream.id, stream.settings, first));
+    EXPECT_CODE(catalogue_->update_stream_settings(
+                    context(), stream.org, stream.id, stream.settings, second),
+                ErrorCode::kConflict);
+    const auto found = catalogue_->get_stream(context(), stream.org, stream.id);
+    ASSERT_OK(found);
+    EXPECT_EQ((*found)->settings, first);
+    ASSERT_OK(catalogue_->update_stream_settings(
+        context(), stream.org, stream.id, (*found)->settings, second));
+}
+
+TEST_P(CatalogueTest, ADeletedStreamIsForgottenOnceItsPartsAndShardsAre) {
+    const auto stream = make_stream();
+    const auto kept =
+        catalogue_->ensure_stream(context(), stream.org, StreamType::kLogs, "kept", 10);
+    ASSERT_OK(kept);
+    const std::vector<NewField> fields = {{.name = "n", .type = FieldType::kInt64}};
+    ASSERT_OK(catalogue_->ensure_fields(context(), stream.id, fields));
+    ASSERT_OK(catalogue_->ensure_fields(context(), kept->id, fields));
+    const auto shard = catalogue_->create_shard(context(), stream.id);
+    ASSERT_OK(shard);
+    ASSERT_OK(flush(*shard, 0, 10));
+    const auto purged = [this](std::int64_t grace_us) {
+        const auto done = catalogue_->purge_streams(context(), grace_us, 10);
+        EXPECT_OK(done);
+        return done ? *done : -1;
+    };
+    const auto rows = [this](const std::string& sql) { return database_->number(sql); };
+    EXPECT_EQ(purged(0), 0) << "nothing is deleted";
+    ASSERT_OK(catalogue_->delete_stream(context(), stream.org, stream.id));
+    EXPECT_EQ(purged(0), 0) << "its part is not gone";
+    const auto removed = catalogue_->list_removed_parts(context(), 0, 10);
+    ASSERT_OK(removed);
+    ASSERT_EQ(removed->size(), 1U);
+    ASSERT_OK(catalogue_->purge_part(context(), removed->front().id));
+    EXPECT_EQ(purged(3'600'000'000), 0) << "not old enough";
+    EXPECT_EQ(purged(0), 1);
+    EXPECT_EQ(rows("SELECT COUNT(*) FROM stream_fields"), 1) << "those of the other stream";
+    EXPECT_EQ(rows("SELECT COUNT(*) FROM streams"), 2) << "a shard still names it";
+    EXPECT_EQ(purged(0), 0) << "nothing to do until the shard is gone";
+    database_->execute("DELETE FROM shards");
+    EXPECT_EQ(purged(0), 1);
+    EXPECT_EQ(rows("SELECT COUNT(*) FROM streams"), 1);
 }
 
 TEST_P(CatalogueTest, ADeletedStreamTakesItsPartsAndFreesItsName) {

@@ -77,6 +77,17 @@ SqlCatalogue::SqlCatalogue(Database database, Clock& clock, Random& random)
                         " WHERE id IN (SELECT id FROM parquet_file_meta"
                         " WHERE stream_id = $2 AND NOT deleted AND time_end_micros < $3"
                         " ORDER BY time_end_micros LIMIT $4)";
+    // Deleted long enough ago, without a part or a flush that may still bring one, and with
+    // something left to forget: fields, or itself once no shard names it.
+    purged_streams_sql_ = fmt::format(
+        "SELECT id FROM streams s WHERE deleted_at_micros IS NOT NULL"
+        " AND deleted_at_micros <= {} - $1"
+        " AND NOT EXISTS (SELECT 1 FROM parquet_file_meta p WHERE p.stream_id = s.id)"
+        " AND NOT EXISTS (SELECT 1 FROM flush_intents i WHERE i.stream_id = s.id)"
+        " AND (EXISTS (SELECT 1 FROM stream_fields f WHERE f.stream_id = s.id)"
+        " OR NOT EXISTS (SELECT 1 FROM shards h WHERE h.stream_id = s.id))"
+        " ORDER BY deleted_at_micros LIMIT $2",
+        dialect.now_us);
     const auto removed = fmt::format(
         "FROM parquet_file_meta WHERE deleted AND removed_at_micros <= {} - $1"
         " ORDER BY removed_at_micros, id LIMIT $2",

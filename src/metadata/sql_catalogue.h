@@ -52,11 +52,15 @@ public:
     Result<> update_stream_settings(const RequestContext& context,
                                     const OrgId& org,
                                     const StreamId& id,
+                                    const StreamSettings& expected,
                                     const StreamSettings& settings) override;
     Result<> delete_stream(const RequestContext& context,
                            const OrgId& org,
                            const StreamId& id) override;
     Result<StreamTotals> stream_totals(const RequestContext& context, const StreamId& id) override;
+    Result<std::int64_t> purge_streams(const RequestContext& context,
+                                       std::int64_t grace_us,
+                                       std::int64_t streams_max) override;
 
     Result<StreamSchema> ensure_fields(const RequestContext& context,
                                        const StreamId& stream,
@@ -82,6 +86,9 @@ public:
                                   std::string_view flush_id) override;
     Result<> remove_flush_intent(const RequestContext& context, std::string_view flush_id) override;
 
+    Result<PartCounts> count_parts(const RequestContext& context,
+                                   const StreamId& stream,
+                                   std::int64_t time_max_before_us) override;
     Result<std::int64_t> expire_parts(const RequestContext& context,
                                       const StreamId& stream,
                                       std::int64_t time_max_before_us,
@@ -159,6 +166,7 @@ private:
     std::string lock_intent_sql_;
     std::string expire_parts_sql_;
     std::string delete_parts_sql_;
+    std::string purged_streams_sql_;
     std::string removed_parts_sql_;
     std::string removed_objects_sql_;
     std::string acquire_lease_sql_;

@@ -383,6 +383,20 @@ Result<> SqlCatalogue::remove_flush_intent(const RequestContext& context,
     return transact(context, SqlAccess::kWrite, "remove a flush's intent", remove);
 }
 
+Result<PartCounts> SqlCatalogue::count_parts(const RequestContext& context,
+                                             const StreamId& stream,
+                                             std::int64_t time_max_before_us) {
+    MS_TRY(
+        const auto rows,
+        read(context,
+             "count a stream's parts",
+             "SELECT COUNT(*),"
+             " CAST(COALESCE(SUM(CASE WHEN time_end_micros < $2 THEN 1 ELSE 0 END), 0) AS BIGINT)"
+             " FROM parquet_file_meta WHERE stream_id = $1 AND NOT deleted",
+             {stream.value, time_max_before_us}));
+    return PartCounts{.live = rows.integer(0, 0), .due = rows.integer(0, 1)};
+}
+
 Result<std::int64_t> SqlCatalogue::expire_parts(const RequestContext& context,
                                                 const StreamId& stream,
                                                 std::int64_t time_max_before_us,

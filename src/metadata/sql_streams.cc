@@ -294,22 +294,30 @@ Result<StreamInfo> SqlCatalogue::ensure_stream(const RequestContext& context,
 Result<> SqlCatalogue::update_stream_settings(const RequestContext& context,
                                               const OrgId& org,
                                               const StreamId& id,
+                                              const StreamSettings& expected,
                                               const StreamSettings& settings) {
     const auto encoded = encode_settings(settings);
     if (!decode_settings(encoded)) {
         return Error(ErrorCode::kInvalidArgument, "a field name in the settings is not UTF-8");
     }
     const auto update = [&](SqlConnection& connection) -> Result<> {
-        MS_TRY(const auto updated,
+        MS_TRY_VOID(lock_stream(context, connection, id));
+        MS_TRY(auto rows,
                connection.query(context,
-                                fmt::format("UPDATE streams SET settings = $3,"
-                                            " updated_at_micros = $4"
-                                            " WHERE id = $1 AND org_id = $2 AND {}",
-                                            kStreamLive),
-                                {id.value, org.value, encoded, now_us()}));
-        if (updated.changed() == 0) {
+                                "SELECT settings FROM streams WHERE id = $1 AND org_id = $2",
+                                {id.value, org.value}));
+        if (rows.empty()) {
             return stream_missing();
         }
+        MS_TRY(const auto current, decode_settings(rows.text(0, 0)));
+        if (current != expected) {
+            return Error(ErrorCode::kConflict,
+                         "the stream's settings were changed by somebody else meanwhile");
+        }
+        MS_TRY_VOID(connection.query(
+            context,
+            "UPDATE streams SET settings = $2, updated_at_micros = $3 WHERE id = $1",
+            {id.value, encoded, now_us()}));
         return {};
     };
     return transact(context, SqlAccess::kWrite, "change a stream's settings", update);
@@ -358,6 +366,39 @@ Result<StreamTotals> SqlCatalogue::stream_totals(const RequestContext& context,
                         .raw_bytes = rows.integer(0, 3),
                         .time_min_us = rows.integer(0, 4),
                         .time_max_us = rows.integer(0, 5)};
+}
+
+Result<std::int64_t> SqlCatalogue::purge_streams(const RequestContext& context,
+                                                 std::int64_t grace_us,
+                                                 std::int64_t streams_max) {
+    // Most rounds find nothing; they do not take the write lock.
+    MS_TRY(
+        const auto found,
+        read(
+            context, "look for deleted streams", purged_streams_sql_, {grace_us, std::int64_t{1}}));
+    if (found.empty()) {
+        return 0;
+    }
+    std::int64_t purged = 0;
+    const auto forget = [&](SqlConnection& connection) -> Result<> {
+        purged = 0;
+        MS_TRY(const auto rows,
+               connection.query(context, purged_streams_sql_, {grace_us, streams_max}));
+        for (std::size_t row = 0; row < rows.size(); ++row) {
+            const auto& id = rows.text(row, 0);
+            // No new shard or intent names a deleted stream, so what was looked at stays true.
+            MS_TRY_VOID(
+                connection.query(context, "DELETE FROM stream_fields WHERE stream_id = $1", {id}));
+            MS_TRY_VOID(connection.query(context,
+                                         "DELETE FROM streams WHERE id = $1 AND NOT EXISTS"
+                                         " (SELECT 1 FROM shards WHERE stream_id = $1)",
+                                         {id}));
+            ++purged;
+        }
+        return {};
+    };
+    MS_TRY_VOID(transact(context, SqlAccess::kWrite, "forget deleted streams", forget));
+    return purged;
 }
 
 Result<> SqlCatalogue::lock_stream(const RequestContext& context,

@@ -350,7 +350,8 @@ std::string StoreScript::Parts::settings(const DataCommand& command) {
         changed.pinned_types.emplace_back(pin.substr(0, colon),
                                           *parse_field_type(pin.substr(colon + 1)));
     }
-    const auto updated = catalogue->update_stream_settings(context, org, stream->id, changed);
+    const auto updated =
+        catalogue->update_stream_settings(context, org, stream->id, stream->settings, changed);
     ingester->refresh_stream(stream->id);
     return outcome(updated);
 }

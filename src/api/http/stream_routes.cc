@@ -162,9 +162,10 @@ Result<HttpResponse> create_stream(ApiCall& call, ApiServices& services) {
                                      *days,
                                      kRetentionDaysMax));
         }
+        const auto before = stream.settings;
         stream.settings.retention_days = static_cast<std::int32_t>(*days);
         MS_TRY_VOID(services.catalogue->update_stream_settings(
-            call.context, call.principal.org, stream.id, stream.settings));
+            call.context, call.principal.org, stream.id, before, stream.settings));
         services.ingester->refresh_stream(stream.id);
     }
     MS_TRY(const auto text, describe(call.context, services, stream, true));
@@ -182,6 +183,8 @@ Result<HttpResponse> put_settings(ApiCall& call, ApiServices& services) {
     MS_TRY(auto stream, find(call, services));
     MS_TRY(const auto body, JsonObject::parse(call.request.body, kBodyBytesMax));
     MS_TRY_VOID(body.allow_only({"retention_days", "full_text_fields", "pinned_types"}));
+    // What the body leaves out stays; if somebody else changes the settings meanwhile: 409.
+    const auto before = stream.settings;
     MS_TRY(const auto days, body.integer("retention_days"));
     if (days.has_value()) {
         if (*days < 0 || *days > kRetentionDaysMax) {
@@ -210,7 +213,7 @@ Result<HttpResponse> put_settings(ApiCall& call, ApiServices& services) {
         }
     }
     MS_TRY_VOID(services.catalogue->update_stream_settings(
-        call.context, call.principal.org, stream.id, stream.settings));
+        call.context, call.principal.org, stream.id, before, stream.settings));
     services.ingester->refresh_stream(stream.id);
     MS_TRY(const auto text, describe(call.context, services, stream, true));
     return HttpResponse::json(200, text);
