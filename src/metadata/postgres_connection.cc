@@ -27,6 +27,13 @@ constexpr int kBinary = 1;
 constexpr int kPollMillis = 50;
 constexpr std::int64_t kConnectSecondsMax = 10;
 constexpr std::int64_t kStatementMillisMax = 60'000;
+// A rollback that takes longer ends the connection instead, and with it the transaction.
+constexpr std::int64_t kRollbackMillisMax = 2'000;
+// How soon the server ends a statement whose client is gone. Known since version 14; older ones
+// end it by statement_timeout only.
+constexpr std::string_view kNoticeClosedClients =
+    "SELECT set_config(name, '1000', FALSE) FROM pg_settings"
+    " WHERE name = 'client_connection_check_interval'";
 
 struct CloseConnection {
     void operator()(PGconn* connection) const { PQfinish(connection); }
@@ -86,12 +93,31 @@ std::int64_t millis_left(const RequestContext& context, std::int64_t millis_max)
     return std::clamp<std::int64_t>(left, 1, millis_max);
 }
 
-/// Waits for the socket for at most kPollMillis.
-void wait_for_socket(PGconn* connection, short events) {
-    pollfd waiting{.fd = PQsocket(connection), .events = events, .revents = 0};
-    // The answer does not matter: libpq looks itself, and the caller looks at its deadline.
-    (void)::poll(&waiting, 1, kPollMillis);
-}
+/// How long to wait for a server: until the context ends, and no longer than so many polls.
+class Patience {
+public:
+    explicit Patience(const RequestContext& context, std::int64_t millis_max = 0)
+        : context_(context), polls_max_(millis_max / kPollMillis) {}
+
+    /// Waits for the socket for at most kPollMillis. kTimeout, kCancelled.
+    Result<> wait(PGconn* connection, short events) {
+        pollfd waiting{.fd = PQsocket(connection), .events = events, .revents = 0};
+        // The answer does not matter: libpq looks itself.
+        (void)::poll(&waiting, 1, kPollMillis);
+        ++polls_;
+        if (polls_max_ > 0 && polls_ > polls_max_) {
+            return Error(ErrorCode::kTimeout, "the server does not answer");
+        }
+        return context_.check();
+    }
+
+    const RequestContext& context() const { return context_; }
+
+private:
+    const RequestContext& context_;
+    std::int64_t polls_max_;  ///< 0: no limit.
+    std::int64_t polls_ = 0;
+};
 
 /// Parameters in the form that libpq wants; views into the caller's values.
 class BoundParameters {
@@ -181,14 +207,16 @@ public:
 
 private:
     /// Waits for the last result of what was sent. kTimeout and kCancelled leave the connection
-    /// unusable: the server may still be at work.
-    Result<QueryResult> wait_for_result(const RequestContext& context);
-    Result<QueryResult> simple(const RequestContext& context, const char* sql);
+    /// unusable: the server may still be at work. It is not asked to stop: that takes a second
+    /// connection, which libpq makes without a time limit, to a server that may be gone. It stops
+    /// by itself once this connection is closed (kNoticeClosedClients), or by statement_timeout.
+    Result<QueryResult> wait_for_result(Patience patience);
+    Result<> send_and_receive(Patience& patience);
+    Result<QueryResult> simple(Patience patience, const char* sql);
     Error connection_error(std::string_view doing);
     Error result_error(const RequestContext& context,
                        const PGresult* result,
                        std::string_view doing);
-    void cancel_statement();
 
     Connection connection_;
     std::string description_;
@@ -228,38 +256,31 @@ Error PostgresConnection::result_error(const RequestContext& context,
                              state));
 }
 
-void PostgresConnection::cancel_statement() {
-    std::array<char, 256> why{};
-    if (auto* cancel = PQgetCancel(connection_.get()); cancel != nullptr) {
-        // Best effort: the connection is closed in any case.
-        (void)PQcancel(cancel, why.data(), static_cast<int>(why.size()));
-        PQfreeCancel(cancel);
+Result<> PostgresConnection::send_and_receive(Patience& patience) {
+    while (PQflush(connection_.get()) == 1) {
+        MS_TRY_VOID(patience.wait(connection_.get(), POLLIN | POLLOUT));
+        if (PQconsumeInput(connection_.get()) == 0) {
+            return connection_error("send");
+        }
     }
+    while (PQisBusy(connection_.get()) != 0) {
+        const auto go_on = patience.wait(connection_.get(), POLLIN);
+        if (PQconsumeInput(connection_.get()) == 0) {
+            return connection_error("receive");
+        }
+        if (!go_on && PQisBusy(connection_.get()) != 0) {
+            return go_on;
+        }
+    }
+    return {};
 }
 
-Result<QueryResult> PostgresConnection::wait_for_result(const RequestContext& context) {
+Result<QueryResult> PostgresConnection::wait_for_result(Patience patience) {
     QueryResult last;
     while (true) {
-        while (PQflush(connection_.get()) == 1) {
-            wait_for_socket(connection_.get(), POLLIN | POLLOUT);
-            if (PQconsumeInput(connection_.get()) == 0) {
-                return connection_error("send");
-            }
-            MS_TRY_VOID(context.check());
-        }
-        while (PQisBusy(connection_.get()) != 0) {
-            wait_for_socket(connection_.get(), POLLIN);
-            if (PQconsumeInput(connection_.get()) == 0) {
-                return connection_error("receive");
-            }
-            if (PQisBusy(connection_.get()) == 0) {
-                break;
-            }
-            if (auto go_on = context.check(); !go_on) {
-                usable_ = false;
-                cancel_statement();
-                return std::move(go_on).error();
-            }
+        if (auto received = send_and_receive(patience); !received) {
+            usable_ = false;
+            return std::move(received).error();
         }
         QueryResult next(PQgetResult(connection_.get()));
         if (next == nullptr) {
@@ -276,14 +297,14 @@ Result<QueryResult> PostgresConnection::wait_for_result(const RequestContext& co
     return last;
 }
 
-Result<QueryResult> PostgresConnection::simple(const RequestContext& context, const char* sql) {
+Result<QueryResult> PostgresConnection::simple(Patience patience, const char* sql) {
     retryable_ = false;
     if (PQsendQuery(connection_.get(), sql) == 0) {
         return connection_error(sql);
     }
-    MS_TRY(auto result, wait_for_result(context));
+    MS_TRY(auto result, wait_for_result(patience));
     if (PQresultStatus(result.get()) != PGRES_COMMAND_OK) {
-        return result_error(context, result.get(), sql);
+        return result_error(patience.context(), result.get(), sql);
     }
     return result;
 }
@@ -294,7 +315,7 @@ Result<> PostgresConnection::begin(const RequestContext& context, SqlAccess acce
         "BEGIN ISOLATION LEVEL {}; SET LOCAL statement_timeout = {}",
         access == SqlAccess::kRead ? "REPEATABLE READ READ ONLY" : "READ COMMITTED READ WRITE",
         millis_left(context, kStatementMillisMax));
-    MS_TRY_VOID(simple(context, sql.c_str()));
+    MS_TRY_VOID(simple(Patience(context), sql.c_str()));
     return {};
 }
 
@@ -307,7 +328,7 @@ Result<SqlRows> PostgresConnection::query(const RequestContext& context,
     if (BoundParameters(parameters).send(connection_.get(), text.c_str()) == 0) {
         return connection_error(sql);
     }
-    MS_TRY(const auto result, wait_for_result(context));
+    MS_TRY(const auto result, wait_for_result(Patience(context)));
     const auto status = PQresultStatus(result.get());
     if (status != PGRES_TUPLES_OK && status != PGRES_COMMAND_OK) {
         return result_error(context, result.get(), sql);
@@ -331,7 +352,7 @@ Result<SqlRows> PostgresConnection::query(const RequestContext& context,
 }
 
 Result<> PostgresConnection::commit(const RequestContext& context) {
-    auto result = simple(context, "COMMIT");
+    auto result = simple(Patience(context), "COMMIT");
     if (!result) {
         const auto code = result.error().code();
         if (code == ErrorCode::kTimeout || code == ErrorCode::kCancelled) {
@@ -355,8 +376,9 @@ void PostgresConnection::rollback() {
         return;
     }
     const bool was_retryable = retryable_;
-    // No deadline of a request: statement_timeout bounds it, a dead peer is found by TCP.
-    if (!simple(RequestContext{}, "ROLLBACK")) {
+    // Not by the deadline of a request, which may have passed already.
+    const RequestContext nobody;
+    if (!simple(Patience(nobody, kRollbackMillisMax), "ROLLBACK")) {
         usable_ = false;
     }
     retryable_ = was_retryable;
@@ -438,8 +460,13 @@ Result<std::unique_ptr<SqlConnection>> open_postgres_connection(const RequestCon
     // Notices are the server's chatter ("relation exists, skipping"); errors come as results.
     PQsetNoticeReceiver(
         connection.get(), [](void* /*unused*/, const PGresult* /*notice*/) {}, nullptr);
-    return std::unique_ptr<SqlConnection>(
-        std::make_unique<PostgresConnection>(std::move(connection), std::move(description)));
+    auto made = std::make_unique<PostgresConnection>(std::move(connection), std::move(description));
+    // A server that does not know the setting goes without.
+    auto set = made->query(context, kNoticeClosedClients, {});
+    if (!set && !made->usable()) {
+        return std::move(set).error();
+    }
+    return std::unique_ptr<SqlConnection>(std::move(made));
 }
 
 }  // namespace molesignal
