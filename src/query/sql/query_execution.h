@@ -7,11 +7,11 @@
 #include "common/metrics.h"
 #include "query/query_registry.h"
 #include "query/query_slots.h"
+#include "query/query_watch.h"
 #include "query/sql/arrow_stream.h"
 #include "query/sql/guard/sql_guard.h"
 #include "query/sql/instance_pool.h"
 #include "query/sql/query_streams.h"
-#include "query/sql/query_watch.h"
 #include "query/sql/sql_engine.h"
 #include "query/sql/value_text.h"
 

@@ -189,6 +189,8 @@ TEST_F(Engine, QueriesShareTheProcesssMemory) {
 
 class EngineDeadline : public Engine {
 protected:
+    /// The engine's threads wait by the clock, which ends before the fixture.
+    ~EngineDeadline() override { close_engine(); }
     Clock& clock() override { return manual_clock_; }
     ManualClock manual_clock_;
 };

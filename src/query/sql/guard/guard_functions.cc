@@ -233,16 +233,20 @@ void need_small_offset(const ParsedExpression& expression, std::string_view name
         const auto& value = expression.Cast<duckdb::ConstantExpression>().value;
         duckdb::Value number;
         std::string error;
-        if (value.IsNull() ||
-            (value.type().IsIntegral() &&
-             value.DefaultTryCastAs(duckdb::LogicalType::BIGINT, number, &error, true) &&
-             std::abs(number.GetValue<std::int64_t>()) <= kOffsetMax)) {
+        if (value.IsNull()) {
             return;
+        }
+        if (value.type().IsIntegral() &&
+            value.DefaultTryCastAs(duckdb::LogicalType::BIGINT, number, &error, true)) {
+            const auto offset = number.GetValue<std::int64_t>();
+            if (offset >= -kOffsetMax && offset <= kOffsetMax) {
+                return;
+            }
         }
     }
     // DuckDB crashes at the smallest number, which a column may hold.
     refuse(ErrorCode::kInvalidArgument,
-           fmt::format("the offset of {} must be a number from 0 to {}", name, kOffsetMax));
+           fmt::format("the offset of {} must be a number, at most {}", name, kOffsetMax));
 }
 
 const AllowedFunction& known_function(const std::string& catalog,

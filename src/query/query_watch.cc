@@ -1,4 +1,4 @@
-#include "query/sql/query_watch.h"
+#include "query/query_watch.h"
 
 #include <algorithm>
 #include <vector>
@@ -26,35 +26,43 @@ QueryWatch::~QueryWatch() {
 
 void QueryWatch::add(const std::shared_ptr<WatchedQuery>& query) {
     const MutexLock lock(mutex_);
-    queries_.push_back(query);
+    queries_.push_back({.address = query.get(), .query = query});
     wake_.notify_all();
 }
 
 void QueryWatch::remove(const WatchedQuery& query) {
     const MutexLock lock(mutex_);
-    queries_.remove_if([&query](const auto& entry) {
-        const auto alive = entry.lock();
-        return alive == nullptr || alive.get() == &query;
-    });
+    // Takes no ownership: the last owner of another query must not find itself under the lock.
+    queries_.remove_if([&query](const Entry& entry) { return entry.address == &query; });
+}
+
+void QueryWatch::look() {
+    // Held beyond the lock: the last owner may be this thread, and a query that ends may come back
+    // to `remove`.
+    std::vector<std::shared_ptr<WatchedQuery>> alive;
+    const MutexLock lock(mutex_);
+    for (const auto& entry : queries_) {
+        auto query = entry.query.lock();
+        if (query == nullptr) {
+            continue;
+        }
+        alive.push_back(query);
+        if (!query->context().check()) {
+            query->interrupt();
+            if (std::ranges::find(expired_, query) == expired_.end()) {
+                expired_.push_back(std::move(query));
+                due_.notify_all();
+            }
+        }
+    }
 }
 
 void QueryWatch::watch() {
     while (true) {
-        // Held beyond the lock: the last owner of a query may be this thread.
-        std::vector<std::shared_ptr<WatchedQuery>> alive;
+        look();
         const MutexLock lock(mutex_);
         if (stopping_) {
             return;
-        }
-        for (const auto& entry : queries_) {
-            if (auto query = entry.lock(); query != nullptr && !query->context().check()) {
-                query->interrupt();
-                if (std::ranges::find(expired_, query) == expired_.end()) {
-                    expired_.push_back(query);
-                    due_.notify_all();
-                }
-                alive.push_back(std::move(query));
-            }
         }
         clock_.wait_until(
             mutex_,

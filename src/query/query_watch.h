@@ -23,18 +23,25 @@ public:
     virtual void expire() = 0;
 };
 
-/// Looks after the deadlines of running queries: DuckDB has none of its own. Thread-safe.
+/// Looks after the deadlines of running queries: an engine has none of its own. Thread-safe.
 class QueryWatch {
 public:
     explicit QueryWatch(Clock& clock);
     ~QueryWatch();
 
     void add(const std::shared_ptr<WatchedQuery>& query);
+    /// Also from the query's destructor.
     void remove(const WatchedQuery& query);
 
 private:
+    struct Entry {
+        const WatchedQuery* address;  ///< Only to be compared.
+        std::weak_ptr<WatchedQuery> query;
+    };
+
     /// Interrupts; never waits for a query.
     void watch();
+    void look();
     /// Expires: taking a query apart may take a moment.
     void reap();
 
@@ -42,7 +49,7 @@ private:
     Mutex mutex_;
     CondVar wake_;
     CondVar due_;
-    std::list<std::weak_ptr<WatchedQuery>> queries_ MS_GUARDED_BY(mutex_);
+    std::list<Entry> queries_ MS_GUARDED_BY(mutex_);
     std::deque<std::shared_ptr<WatchedQuery>> expired_ MS_GUARDED_BY(mutex_);
     bool stopping_ MS_GUARDED_BY(mutex_) = false;
     std::thread watcher_;
