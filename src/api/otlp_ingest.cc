@@ -112,14 +112,18 @@ Result<OtlpAnswer> ingest_otlp_logs(const RequestContext& context,
                                     OtlpEncoding encoding,
                                     const std::string& protocol) {
     MS_TRY_VOID(check_stream_name(stream));
-    MS_TRY(const auto settings,
-           decode_settings(context, services, principal.org, StreamType::kLogs, stream));
-    const auto limits = decode_limits(services.config);
-    auto result = encoding == OtlpEncoding::kProtobuf
-                      ? decode_otlp_logs(body, limits, settings)
-                      : decode_otlp_logs_json(as_text(body), limits, settings);
-    MS_TRY(auto decoded, std::move(result));
-    count_ingested(services, protocol, decoded, body.size());
+    MS_TRY(auto decoded,
+           decode_for_stream(context,
+                             services,
+                             principal.org,
+                             StreamType::kLogs,
+                             stream,
+                             [&](const DecodeLimits& limits, const DecodeSettings& settings) {
+                                 return encoding == OtlpEncoding::kProtobuf
+                                            ? decode_otlp_logs(body, limits, settings)
+                                            : decode_otlp_logs_json(
+                                                  as_text(body), limits, settings);
+                             }));
     OtlpAnswer answer{.rejected = decoded.rejected, .message = {}};
     constexpr std::size_t kReasonsMax = 5;
     for (std::size_t i = 0; i < std::min(kReasonsMax, decoded.errors.size()); ++i) {
@@ -135,9 +139,10 @@ Result<OtlpAnswer> ingest_otlp_logs(const RequestContext& context,
                                           principal.org,
                                           StreamType::kLogs,
                                           stream,
-                                          std::move(decoded.batch),
+                                          std::move(decoded.batches),
                                           body.size(),
                                           CommitMode::kAuto));
+    count_ingested(services, protocol, decoded, body.size());
     return answer;
 }
 

@@ -67,6 +67,7 @@ struct IngesterConfig {
     std::int64_t shard_idle_secs = 900;
     std::int64_t persist_timeout_ms = 6'000;
     std::int64_t streams_max = 10'000;
+    std::int64_t decode_memory_mb = 256;
     std::int64_t rows_per_request_max = 1'000'000;
     std::int64_t row_bytes_max = 2 << 20;
     std::int64_t fields_per_stream_max = 1'000;

@@ -106,6 +106,8 @@ const Setting kTable[] = {
      .ref = MS_MEMBER(ingester.persist_timeout_ms), .minimum = 1, .maximum = 600'000, .unit = "ms"},
     {.key = "ingester.streams_max", .meaning = "Streams of one organisation.",
      .ref = MS_MEMBER(ingester.streams_max), .minimum = 1, .maximum = 1e6, .unit = "streams"},
+    {.key = "ingester.decode_memory_mb", .meaning = "Decoded rows of all requests until they are in the log; beyond it 429. One request may take half of it; more is 413.",
+     .ref = MS_MEMBER(ingester.decode_memory_mb), .minimum = 16, .maximum = 1e6, .unit = "MiB"},
     {.key = "ingester.rows_per_request_max", .meaning = "Rows of one request; beyond it 413.",
      .ref = MS_MEMBER(ingester.rows_per_request_max), .minimum = 1, .maximum = 1e8, .unit = "rows"},
     {.key = "ingester.row_bytes_max", .meaning = "One row; a larger one is rejected, the others are kept.",

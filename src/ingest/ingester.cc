@@ -85,19 +85,22 @@ Result<IngestReceipt> Ingester::ingest(const RequestContext& context,
                                        const OrgId& org,
                                        StreamType type,
                                        const std::string& name,
-                                       RowBatch batch,
+                                       std::vector<RowBatch> batches,
                                        std::uint64_t raw_bytes,
                                        CommitMode mode) {
-    MS_TRY(const auto stream, stream_for(context, org, type, name));
-    if (batch.rows() == 0) {
+    if (batches.empty()) {
         return IngestReceipt{};
     }
-    MS_TRY_VOID(wait_for_memory(context, batch.capacity_bytes()));
-    note_fields(context, *stream, batch);
+    MS_TRY(const auto stream, stream_for(context, org, type, name));
+    std::uint64_t bytes = 0;
+    for (const auto& batch : batches) {
+        bytes += batch.capacity_bytes();
+    }
+    MS_TRY_VOID(wait_for_memory(context, bytes));
+    (void)note_fields(context, *stream, batches, SIZE_MAX);
     IngestReceipt receipt;
     std::shared_ptr<Shard> shard;
-    auto shared = std::make_shared<const RowBatch>(std::move(batch));
-    MS_TRY_VOID(store(context, *stream, std::move(shared), raw_bytes, receipt, shard));
+    MS_TRY_VOID(store(context, *stream, std::move(batches), raw_bytes, receipt, shard));
     if (mode == CommitMode::kForce) {
         shard->request_flush(receipt.end);
     }
@@ -112,42 +115,72 @@ Result<IngestReceipt> Ingester::ingest(const RequestContext& context,
 
 Result<> Ingester::store(const RequestContext& context,
                          Stream& stream,
-                         std::shared_ptr<const RowBatch> batch,
+                         std::vector<RowBatch> batches,
                          std::uint64_t raw_bytes,
                          IngestReceipt& receipt,
                          std::shared_ptr<Shard>& shard) {
-    const auto rows = batch->rows();
-    const EncodedBatch encoded = encode_batch(*batch);
-    while (true) {
-        MS_TRY(shard, open_shard(context, stream));
-        MS_PASS_FAILPOINT(ingest_before_append);
-        MS_TRY(const auto appended,
-               shard->append(*wal_, batch, encoded.pieces(), raw_bytes, clock_.steady_now()));
-        if (!appended.has_value()) {
-            continue;  // Closed in between: the next shard takes it.
-        }
-        // Without the caller's deadline: once in the log, the rows follow their course.
-        const auto unlimited = RequestContext::background(clock_, context.request_id);
-        auto committed = ingest_before_commit.pass();
-        if (committed) {
-            committed = wal_->commit(unlimited, appended->lsn);
-        }
-        if (!committed) {
-            // What is durable so far stays; the rest of this shard is not acknowledged and not
-            // shown.
-            shard->apply_durable(wal_->durable_lsn(), clock_.steady_now());
-            shard->close_intake();
-            wake_flusher();
-            return std::move(committed).error();
-        }
-        MS_PASS_FAILPOINT(ingest_after_commit);
-        shard->apply_durable(wal_->durable_lsn(), clock_.steady_now());
-        MS_PASS_FAILPOINT(ingest_after_apply);
-        receipt = IngestReceipt{.shard = shard->id(),
-                                .begin = Position{appended->end.value - rows},
-                                .end = appended->end};
-        return {};
+    std::uint64_t rows = 0;
+    for (const auto& batch : batches) {
+        rows += batch.rows();
     }
+    // Without the caller's deadline: once in the log, the rows follow their course.
+    const auto unlimited = RequestContext::background(clock_, context.request_id);
+    Lsn last;
+    const auto append = [&](const std::shared_ptr<const RowBatch>& batch) -> Result<> {
+        const EncodedBatch encoded = encode_batch(*batch);
+        while (true) {
+            MS_TRY(const auto open, open_shard(context, stream));
+            if (shard != nullptr && shard != open) {
+                // The rest goes to another shard: what this one has is settled first.
+                MS_TRY_VOID(commit(unlimited, *shard, last));
+            }
+            shard = open;
+            MS_PASS_FAILPOINT(ingest_before_append);
+            MS_TRY(const auto appended,
+                   shard->append(*wal_,
+                                 batch,
+                                 encoded.pieces(),
+                                 raw_bytes * batch->rows() / rows,
+                                 clock_.steady_now()));
+            if (!appended.has_value()) {
+                continue;  // Closed in between: the next shard takes it.
+            }
+            if (receipt.shard != shard->id()) {
+                receipt = {.shard = shard->id(), .begin = appended->begin, .end = appended->end};
+            }
+            receipt.end = appended->end;
+            last = appended->lsn;
+            return {};
+        }
+    };
+    for (auto& batch : batches) {
+        if (auto appended = append(std::make_shared<const RowBatch>(std::move(batch))); !appended) {
+            if (shard != nullptr && last.value > 0) {
+                // Not acknowledged, but in the log: they are settled like all others.
+                (void)commit(unlimited, *shard, last);
+            }
+            return appended;
+        }
+    }
+    return commit(unlimited, *shard, last);
+}
+
+Result<> Ingester::commit(const RequestContext& context, Shard& shard, Lsn lsn) {
+    auto committed = ingest_before_commit.pass();
+    if (committed) {
+        committed = wal_->commit(context, lsn);
+    }
+    if (!committed) {
+        // What is durable so far stays; the rest of this shard is not acknowledged and not shown.
+        shard.apply_durable(wal_->durable_lsn(), clock_.steady_now());
+        shard.close_intake();
+        wake_flusher();
+        return std::move(committed).error();
+    }
+    MS_PASS_FAILPOINT(ingest_after_commit);
+    shard.apply_durable(wal_->durable_lsn(), clock_.steady_now());
+    MS_PASS_FAILPOINT(ingest_after_apply);
+    return {};
 }
 
 Result<> Ingester::wait_for_memory(const RequestContext& context, std::uint64_t bytes) {
@@ -227,6 +260,22 @@ Result<StreamInfo> Ingester::ensure_stream(const RequestContext& context,
     return stream->info;
 }
 
+Result<std::optional<StreamInfo>> Ingester::find_stream(const RequestContext& context,
+                                                        const OrgId& org,
+                                                        StreamType type,
+                                                        const std::string& name) {
+    {
+        const MutexLock lock(mutex_);
+        if (const auto found = streams_by_name_.find(name_key(org, type, name));
+            found != streams_by_name_.end()) {
+            const MutexLock stream_lock(found->second->mutex);
+            return std::optional(found->second->info);
+        }
+    }
+    MS_TRY_VOID(check_stream_name(name));
+    return catalogue_.find_stream(context, org, type, name);
+}
+
 std::shared_ptr<const std::set<std::string, std::less<>>> Ingester::known_fields(
     const StreamId& id) {
     std::shared_ptr<Stream> stream;
@@ -242,36 +291,57 @@ std::shared_ptr<const std::set<std::string, std::less<>>> Ingester::known_fields
     return stream->fields;
 }
 
-void Ingester::note_fields(const RequestContext& context, Stream& stream, const RowBatch& batch) {
-    std::vector<std::string> missing;
+Result<bool> Ingester::admit_fields(const RequestContext& context,
+                                    const OrgId& org,
+                                    StreamType type,
+                                    const std::string& name,
+                                    std::span<const RowBatch> batches,
+                                    std::size_t fields_max) {
+    MS_TRY(const auto stream, stream_for(context, org, type, name));
+    return note_fields(context, *stream, batches, fields_max);
+}
+
+bool Ingester::note_fields(const RequestContext& context,
+                           Stream& stream,
+                           std::span<const RowBatch> batches,
+                           std::size_t fields_max) {
+    std::set<std::string, std::less<>> missing;
     bool load = false;
     {
         const MutexLock lock(stream.mutex);
         load = !stream.fields_loaded;
-        for (const auto& column : batch.columns) {
-            if (!stream.fields->contains(column.name())) {
-                missing.push_back(column.name());
+        for (const auto& batch : batches) {
+            for (const auto& column : batch.columns) {
+                if (column.name() != kExtraField && !stream.fields->contains(column.name())) {
+                    missing.insert(column.name());
+                }
             }
         }
     }
     if (missing.empty() && !load) {
-        return;
+        return true;
     }
+    std::vector<std::string> stored;
     bool loaded = false;
     if (load) {
         // With the catalogue down the limit counts this process's names only; rows go on.
         if (const auto schema = catalogue_.ensure_fields(context, stream.id, {})) {
             for (const auto& variant : schema->variants) {
-                missing.push_back(variant.name);
+                stored.push_back(variant.name);
             }
             loaded = true;
         }
     }
     const MutexLock lock(stream.mutex);
-    auto fields = std::make_shared<std::set<std::string, std::less<>>>(*stream.fields);
-    fields->insert(missing.begin(), missing.end());
-    stream.fields = std::move(fields);
+    auto known = *stream.fields;
+    known.insert(stored.begin(), stored.end());
     stream.fields_loaded = stream.fields_loaded || loaded;
+    auto wanted = known;
+    wanted.insert(missing.begin(), missing.end());
+    const bool fits = wanted.size() == known.size() || wanted.size() <= fields_max;
+    stream.fields = std::make_shared<const std::set<std::string, std::less<>>>(
+        std::move(fits ? wanted : known));
+    return fits;
 }
 
 void Ingester::refresh_stream(const StreamId& id) {

@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <thread>
 #include <vector>
@@ -84,13 +85,14 @@ public:
     Ingester(const Ingester&) = delete;
     Ingester& operator=(const Ingester&) = delete;
 
-    /// Stores `batch` (finished) in the stream, which is made if missing. `raw_bytes` is what the
-    /// sender sent for it. kResourceExhausted, kUnavailable, kTimeout: retry later.
+    /// Stores the `batches` (finished) of one request in the stream, which is made if missing; one
+    /// sync covers them all. `raw_bytes` is what the sender sent for them. kResourceExhausted,
+    /// kUnavailable, kTimeout: retry later.
     Result<IngestReceipt> ingest(const RequestContext& context,
                                  const OrgId& org,
                                  StreamType type,
                                  const std::string& stream,
-                                 RowBatch batch,
+                                 std::vector<RowBatch> batches,
                                  std::uint64_t raw_bytes,
                                  CommitMode mode);
 
@@ -101,8 +103,21 @@ public:
                                      const OrgId& org,
                                      StreamType type,
                                      const std::string& name);
+    /// The stream's description if there is one; cached.
+    Result<std::optional<StreamInfo>> find_stream(const RequestContext& context,
+                                                  const OrgId& org,
+                                                  StreamType type,
+                                                  const std::string& name);
     /// Names of the stream's fields as far as this process has seen them. Never null.
     std::shared_ptr<const std::set<std::string, std::less<>>> known_fields(const StreamId& stream);
+    /// Takes the batches' new names as fields of the stream, which is made if missing. False if it
+    /// would then have more than `fields_max`: others brought fields meanwhile, decode again.
+    Result<bool> admit_fields(const RequestContext& context,
+                              const OrgId& org,
+                              StreamType type,
+                              const std::string& stream,
+                              std::span<const RowBatch> batches,
+                              std::size_t fields_max);
     /// Forgets what is cached of the stream's settings.
     void refresh_stream(const StreamId& stream);
     /// Drops the rows of a stream that was deleted from the catalogue.
@@ -147,15 +162,21 @@ private:
                                                const OrgId& org,
                                                StreamType type,
                                                const std::string& name);
-    void note_fields(const RequestContext& context, Stream& stream, const RowBatch& batch);
+    bool note_fields(const RequestContext& context,
+                     Stream& stream,
+                     std::span<const RowBatch> batches,
+                     std::size_t fields_max);
     Result<std::shared_ptr<Shard>> open_shard(const RequestContext& context, Stream& stream);
     Result<> wait_for_memory(const RequestContext& context, std::uint64_t bytes);
     Result<> store(const RequestContext& context,
                    Stream& stream,
-                   std::shared_ptr<const RowBatch> batch,
+                   std::vector<RowBatch> batches,
                    std::uint64_t raw_bytes,
                    IngestReceipt& receipt,
                    std::shared_ptr<Shard>& shard);
+
+    /// Waits for `lsn` and makes the shard's rows visible; after a failure the shard is closed.
+    Result<> commit(const RequestContext& context, Shard& shard, Lsn lsn);
 
     void flush_loop();
     /// The shard to be flushed now and why, or null.

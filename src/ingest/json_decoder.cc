@@ -11,6 +11,7 @@
 #include <simdjson.h>
 
 #include "common/assert.h"
+#include "common/utf8.h"
 #include "ingest/batch_builder.h"
 #include "ingest/timestamp_parser.h"
 
@@ -42,7 +43,7 @@ public:
     JsonRows(const DecodeLimits& limits, const DecodeSettings& settings)
         : limits_(limits), settings_(settings), builder_(limits, settings) {}
 
-    Result<DecodedBatch> run(std::string_view body, std::size_t capacity) {
+    Result<DecodedRows> run(std::string_view body, std::size_t capacity) {
         const auto begin =
             body.substr(0, 3) == "\xef\xbb\xbf" ? 3 : 0;  // A byte order mark is skipped.
         const auto* first = std::find_if_not(body.begin() + begin, body.end(), is_space);
@@ -62,7 +63,7 @@ public:
                                      "(ingester.rows_per_request_max); send fewer at once",
                                      limits_.rows_max));
         }
-        builder_.finish(out_);
+        MS_TRY_VOID(builder_.finish(out_));
         return std::move(out_);
     }
 
@@ -84,7 +85,7 @@ private:
     }
 
     void read_lines(std::string_view body, std::size_t at, std::size_t capacity) {
-        while (at < body.size() && index_ <= limits_.rows_max) {
+        while (at < body.size() && index_ <= limits_.rows_max && !builder_.failed()) {
             const auto* found =
                 static_cast<const char*>(std::memchr(body.data() + at, '\n', body.size() - at));
             const auto end =
@@ -101,6 +102,17 @@ private:
     }
 
     void read_array(std::string_view body, std::size_t capacity) {
+        if (!simdjson::validate_utf8(body.data(), body.size())) [[unlikely]] {
+            ++out_.repaired_texts;
+            auto repaired = repair_utf8(body);
+            repaired.reserve(repaired.size() + kJsonPaddingBytes);
+            read_valid_array(repaired, repaired.capacity());
+            return;
+        }
+        read_valid_array(body, capacity);
+    }
+
+    void read_valid_array(std::string_view body, std::size_t capacity) {
         ondemand::document document;
         ondemand::array array;
         auto error = parser_.iterate(body.data(), body.size(), capacity).get(document);
@@ -120,9 +132,10 @@ private:
                     refuse(RejectReason::kMalformed, "is not an object");
                     continue;
                 }
+                const auto* begin = location(document);
                 error = read_fields_of_row(object);
                 if (error == simdjson::SUCCESS) {
-                    builder_.end_row(index_++, take_time(), out_);
+                    end_array_row(static_cast<std::size_t>(location(document) - begin));
                 }
             }
             if (error != simdjson::SUCCESS) {
@@ -138,7 +151,7 @@ private:
                                    offset));
                 return;
             }
-            if (index_ > limits_.rows_max) {
+            if (index_ > limits_.rows_max || builder_.failed()) {
                 return;
             }
         }
@@ -147,15 +160,48 @@ private:
         }
     }
 
+    /// Where reading is in the text; its end once it is exhausted.
+    static const char* location(ondemand::document& document) {
+        const char* where = nullptr;
+        (void)document.current_location().get(where);
+        return where;
+    }
+
+    /// Ends a row of an array, of which `bytes` were read.
+    void end_array_row(std::size_t bytes) {
+        if (bytes > limits_.row_bytes_max) {
+            builder_.undo_row();
+            refuse_large(bytes);
+            return;
+        }
+        builder_.end_row(index_++, take_time(), out_);
+    }
+
+    void refuse_large(std::size_t bytes) {
+        refuse(RejectReason::kTooLarge,
+               fmt::format("has {} bytes, the limit is {} (ingester.row_bytes_max)",
+                           bytes,
+                           limits_.row_bytes_max));
+    }
+
     /// One object in a text of its own.
     void read_row(std::string_view text, std::size_t capacity) {
         if (text.size() > limits_.row_bytes_max) {
-            refuse(RejectReason::kTooLarge,
-                   fmt::format("has {} bytes, the limit is {} (ingester.row_bytes_max)",
-                               text.size(),
-                               limits_.row_bytes_max));
+            refuse_large(text.size());
             return;
         }
+        if (!simdjson::validate_utf8(text.data(), text.size())) [[unlikely]] {
+            // What a sender cut in the middle of a character is still worth keeping.
+            ++out_.repaired_texts;
+            auto repaired = repair_utf8(text);
+            repaired.reserve(repaired.size() + kJsonPaddingBytes);
+            read_valid_row(repaired, repaired.capacity());
+            return;
+        }
+        read_valid_row(text, capacity);
+    }
+
+    void read_valid_row(std::string_view text, std::size_t capacity) {
         ondemand::document document;
         ondemand::object object;
         auto error =
@@ -244,7 +290,9 @@ private:
         if (const auto error = value.type().get(type); error != simdjson::SUCCESS) {
             return error;
         }
-        if (type == ondemand::json_type::object && depth + 1 < limits_.depth_max) {
+        // A path that is too long for a column is cut here: its members would each repeat it.
+        if (type == ondemand::json_type::object && depth + 1 < limits_.depth_max &&
+            name.size() < limits_.name_bytes_max) {
             ondemand::object object;
             if (const auto error = value.get_object().get(object); error != simdjson::SUCCESS) {
                 return error;
@@ -260,11 +308,18 @@ private:
         }
         if (type == ondemand::json_type::object || type == ondemand::json_type::array) {
             std::string_view text;
-            const auto error = simdjson::to_json_string(value).get(text);
-            if (error == simdjson::SUCCESS) {
-                add_text(entry, name, FieldType::kJson, text);
+            if (const auto error = simdjson::to_json_string(value).get(text);
+                error != simdjson::SUCCESS) {
+                return error;
             }
-            return error;
+            // What was skipped over is not checked yet: it is kept as text and must be JSON. The
+            // rest of the body, at least its padding, follows it.
+            if (const auto error = nested_.parse(text.data(), text.size(), false).error();
+                error != simdjson::SUCCESS) {
+                return error;
+            }
+            add_text(entry, name, FieldType::kJson, text);
+            return simdjson::SUCCESS;
         }
         Scalar scalar;
         if (const auto error = read_scalar(value, type, scalar); error != simdjson::SUCCESS) {
@@ -465,8 +520,9 @@ private:
     const DecodeLimits& limits_;
     const DecodeSettings& settings_;
     BatchBuilder builder_;
-    DecodedBatch out_;
+    DecodedRows out_;
     ondemand::parser parser_;
+    simdjson::dom::parser nested_;
     std::array<TimeCandidate, kTimeFields.size()> times_;
     std::string prefix_;
     std::uint64_t index_ = 0;
@@ -474,9 +530,9 @@ private:
 
 }  // namespace
 
-Result<DecodedBatch> decode_json_rows(const std::string& body,
-                                      const DecodeLimits& limits,
-                                      const DecodeSettings& settings) {
+Result<DecodedRows> decode_json_rows(const std::string& body,
+                                     const DecodeLimits& limits,
+                                     const DecodeSettings& settings) {
     MS_ASSERT(body.capacity() - body.size() >= kJsonPaddingBytes);
     JsonRows rows(limits, settings);
     return rows.run(body, body.capacity());

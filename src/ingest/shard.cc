@@ -32,11 +32,12 @@ Result<std::optional<Shard::Appended>> Shard::append(Wal& wal,
         return std::optional<Appended>();
     }
     // Under the lock, so that positions and LSNs of a shard grow together.
+    const auto begin = next_position_;
     MS_TRY(const auto lsn, wal.append(queue(), next_position_, rows, payload));
     next_position_.value += rows;
     last_append_ = now;
     pending_.push_back({.lsn = lsn, .batch = std::move(batch), .raw_bytes = raw_bytes});
-    return std::optional(Appended{.lsn = lsn, .end = next_position_});
+    return std::optional(Appended{.lsn = lsn, .begin = begin, .end = next_position_});
 }
 
 void Shard::apply_durable(Lsn durable, SteadyNanos now) {

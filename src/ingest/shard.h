@@ -57,6 +57,7 @@ public:
     /// it, or nothing if the shard no longer takes rows.
     struct Appended {
         Lsn lsn;
+        Position begin;
         Position end;
     };
     Result<std::optional<Appended>> append(Wal& wal,

@@ -35,7 +35,8 @@ struct PartSlice {
 
 /// Splits rows into parts and orders them (design §5.3): the newest three hours go to one part an
 /// hour, older rows to one part a UTC day. Row groups are disjoint slices of time, the newest
-/// first; inside a group rows are sorted by the service, then by time, newest first.
+/// first; inside a group rows are sorted by the service, then by time, newest first. A group has
+/// `rows_per_group` rows, fewer if their texts are large.
 ///
 /// `chunks` holds at most 2^18 chunks. Deterministic for the same input.
 std::vector<PartSlice> plan_parts(std::span<const HotChunk> chunks,

@@ -133,5 +133,31 @@ TEST(PartPlan, TooManyServicesAreNoSortField) {
     EXPECT_EQ(plan_parts(chunks, kNow, 1000).at(0).sort_field, "host");
 }
 
+TEST(PartPlan, LargeTextsEndARowGroupEarly) {
+    // One text of 40 MB that most rows repeat: a dictionary keeps it once, a writer may not.
+    const std::string large(40U << 20U, 'x');
+    std::vector<std::int64_t> times;
+    std::vector<std::uint16_t> codes;
+    for (std::int64_t row = 0; row < 12; ++row) {
+        times.push_back(row);
+        codes.push_back(row % 4 == 3 ? 1 : 0);
+    }
+    const auto chunk = ChunkBuilder(0, times).coded("trace", {large, "small"}, codes).build();
+    const auto slices = plan_parts(std::span(&chunk, 1), UnixNanos{0}, 1000);
+    ASSERT_EQ(slices.size(), 1U);
+    // From the newest on: s L L L s L | L L s L L L would be more than four large ones each.
+    std::size_t begin = 0;
+    for (const auto end : slices[0].group_ends) {
+        std::size_t bytes = 0;
+        for (auto i = begin; i < end; ++i) {
+            bytes += chunk.columns[0].text_at(slices[0].rows[i].row()).size();
+        }
+        EXPECT_LE(bytes, (128U << 20U) + large.size());
+        begin = end;
+    }
+    EXPECT_EQ(begin, 12U);
+    EXPECT_GT(slices[0].group_ends.size(), 1U);
+}
+
 }  // namespace
 }  // namespace molesignal

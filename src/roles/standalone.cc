@@ -113,12 +113,16 @@ public:
           random_(random),
           memory_(MemoryBudget::make_root(
               "process", "memory.limit_mb", config.memory.limit_mb * kMegabyte)),
-          services_{.config = config_,
-                    .clock = clock,
-                    .random = random,
-                    .metrics = metrics_,
-                    .health = health_,
-                    .version = version},
+          services_{
+              .config = config_,
+              .clock = clock,
+              .random = random,
+              .metrics = metrics_,
+              .health = health_,
+              .version = version,
+              .decode_memory = memory_->make_child("requests that are being decoded",
+                                                   "ingester.decode_memory_mb",
+                                                   config.ingester.decode_memory_mb * kMegabyte)},
           background_(clock) {}
 
     ~StandaloneServer() override {
