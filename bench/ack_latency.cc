@@ -113,11 +113,12 @@ void exchange(int socket, const std::string& request, std::string& buffer) {
 std::vector<std::int64_t> acknowledgements(const Options& options) {
     std::string body;
     for (int row = 0; row < options.rows; ++row) {
-        body += R"({"level":"info","service":"latency","message":")" + std::string(120, 'x') +
-                "\"}\n";
+        body +=
+            R"({"level":"info","service":"latency","message":")" + std::string(120, 'x') + "\"}\n";
     }
     const auto request = fmt::format(
-        "POST /api/v1/ingest/logs/latency HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {}\r\n\r\n{}",
+        "POST /api/v1/ingest/logs/latency HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: "
+        "{}\r\n\r\n{}",
         body.size(),
         body);
     return run_writers(options, [&](int) {
@@ -206,11 +207,8 @@ std::string show(const std::vector<std::int64_t>& times) {
         return times[std::min(times.size() - 1,
                               static_cast<std::size_t>(static_cast<double>(times.size()) * share))];
     };
-    return fmt::format(R"({{"p50":{},"p90":{},"p99":{},"max":{}}})",
-                       at(0.5),
-                       at(0.9),
-                       at(0.99),
-                       times.back());
+    return fmt::format(
+        R"({{"p50":{},"p90":{},"p99":{},"max":{}}})", at(0.5), at(0.9), at(0.99), times.back());
 }
 
 Options parse(int argc, char** argv) {

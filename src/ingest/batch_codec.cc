@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <set>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -265,8 +267,13 @@ Result<RowBatch> decode_batch(Bytes bytes) {
     RowBatch batch;
     MS_TRY(const auto times, reader.numbers(rows));
     batch.timestamps.assign(times.begin(), times.end());
+    std::set<std::pair<FieldType, std::string>> seen;
     for (std::uint32_t i = 0; i < columns; ++i) {
         MS_TRY(auto column, decode_column(reader, rows));
+        if (!seen.emplace(column.type(), column.name()).second) {
+            return Error(ErrorCode::kCorruption,
+                         fmt::format("batch: two columns '{}' of one type", column.name()));
+        }
         batch.columns.push_back(std::move(column));
     }
     if (!reader.at_end()) {

@@ -364,9 +364,12 @@ private:
                 scalar.bits = flag ? 1 : 0;
                 return error;
             }
-            case ondemand::json_type::null:
-                scalar.is_null = true;
-                return value.is_null() ? simdjson::SUCCESS : simdjson::N_ATOM_ERROR;
+            case ondemand::json_type::null: {
+                // "null" may also be a word that only begins like it.
+                const auto error = value.is_null().get(scalar.is_null);
+                return error == simdjson::SUCCESS && !scalar.is_null ? simdjson::N_ATOM_ERROR
+                                                                     : error;
+            }
             case ondemand::json_type::number:
                 return read_number(value, scalar);
             default:
