@@ -11,8 +11,9 @@
 #include <simdjson.h>
 
 #include "common/assert.h"
-#include "common/utf8.h"
 #include "ingest/batch_builder.h"
+#include "ingest/json_number.h"
+#include "ingest/json_repair.h"
 #include "ingest/timestamp_parser.h"
 
 namespace molesignal {
@@ -25,6 +26,9 @@ static_assert(kJsonPaddingBytes >= simdjson::SIMDJSON_PADDING);
 constexpr std::array<std::string_view, 5> kTimeFields = {
     "_timestamp", "@timestamp", "timestamp", "time", "_time"};
 constexpr std::size_t kLineBytesMax = 4U << 20U;
+/// Longer reals are parsed by the standard library: simdjson 3.0's on-demand parser returns wrong
+/// values for 20 digits and more (0.33333333333333333333 becomes 0.1488…).
+constexpr std::size_t kDigitsMax = 18;
 
 bool is_space(char character) {
     return character == ' ' || character == '\n' || character == '\r' || character == '\t';
@@ -102,14 +106,22 @@ private:
     }
 
     void read_array(std::string_view body, std::size_t capacity) {
-        if (!simdjson::validate_utf8(body.data(), body.size())) [[unlikely]] {
+        if (needs_repair(body, capacity)) {
             ++out_.repaired_texts;
-            auto repaired = repair_utf8(body);
+            auto repaired = repair_json(body);
             repaired.reserve(repaired.size() + kJsonPaddingBytes);
             read_valid_array(repaired, repaired.capacity());
             return;
         }
         read_valid_array(body, capacity);
+    }
+
+    /// Whether the text has bytes that make simdjson refuse it as a whole, before it looks at
+    /// values.
+    bool needs_repair(std::string_view text, std::size_t capacity) {
+        ondemand::document document;
+        const auto error = parser_.iterate(text.data(), text.size(), capacity).get(document);
+        return error == simdjson::UTF8_ERROR || error == simdjson::UNESCAPED_CHARS;
     }
 
     void read_valid_array(std::string_view body, std::size_t capacity) {
@@ -190,18 +202,28 @@ private:
             refuse_large(text.size());
             return;
         }
-        if (!simdjson::validate_utf8(text.data(), text.size())) [[unlikely]] {
-            // What a sender cut in the middle of a character is still worth keeping.
-            ++out_.repaired_texts;
-            auto repaired = repair_utf8(text);
+        auto error = read_fields_of_text(text, capacity);
+        if (error == simdjson::UTF8_ERROR || error == simdjson::UNESCAPED_CHARS ||
+            error == simdjson::STRING_ERROR) {
+            // A character cut in two or a bare line break is no reason to lose the row.
+            builder_.undo_row();
+            auto repaired = repair_json(text);
             repaired.reserve(repaired.size() + kJsonPaddingBytes);
-            read_valid_row(repaired, repaired.capacity());
+            error = read_fields_of_text(repaired, repaired.capacity());
+            out_.repaired_texts += error == simdjson::SUCCESS ? 1 : 0;
+        }
+        if (error == simdjson::SUCCESS) {
+            builder_.end_row(index_++, take_time(), out_);
             return;
         }
-        read_valid_row(text, capacity);
+        builder_.undo_row();
+        refuse(RejectReason::kMalformed,
+               error == simdjson::INCORRECT_TYPE ? "is not an object"
+                                                 : simdjson::error_message(error));
     }
 
-    void read_valid_row(std::string_view text, std::size_t capacity) {
+    /// Reads the fields of the one object that is the text.
+    simdjson::error_code read_fields_of_text(std::string_view text, std::size_t capacity) {
         ondemand::document document;
         ondemand::object object;
         auto error =
@@ -211,22 +233,11 @@ private:
         if (error == simdjson::SUCCESS) {
             error = document.get_object().get(object);
         }
-        if (error != simdjson::SUCCESS) {
-            refuse(RejectReason::kMalformed,
-                   error == simdjson::INCORRECT_TYPE ? "is not an object"
-                                                     : simdjson::error_message(error));
-            return;
-        }
-        error = read_fields_of_row(object);
-        if (error == simdjson::SUCCESS && has_more(document)) {
-            error = simdjson::TRAILING_CONTENT;
-        }
         if (error == simdjson::SUCCESS) {
-            builder_.end_row(index_++, take_time(), out_);
-        } else {
-            builder_.undo_row();
-            refuse(RejectReason::kMalformed, simdjson::error_message(error));
+            error = read_fields_of_row(object);
         }
+        return error == simdjson::SUCCESS && has_more(document) ? simdjson::TRAILING_CONTENT
+                                                                : error;
     }
 
     /// Reads the fields of a row; the caller ends or undoes it.
@@ -362,13 +373,14 @@ private:
                 const auto error = value.get_bool().get(flag);
                 scalar.type = FieldType::kBool;
                 scalar.bits = flag ? 1 : 0;
-                return error;
+                // simdjson calls a word that only begins like true or false another type.
+                return error == simdjson::INCORRECT_TYPE ? simdjson::T_ATOM_ERROR : error;
             }
             case ondemand::json_type::null: {
                 // "null" may also be a word that only begins like it.
                 const auto error = value.is_null().get(scalar.is_null);
-                return error == simdjson::SUCCESS && !scalar.is_null ? simdjson::N_ATOM_ERROR
-                                                                     : error;
+                return error != simdjson::SUCCESS || !scalar.is_null ? simdjson::N_ATOM_ERROR
+                                                                     : simdjson::SUCCESS;
             }
             case ondemand::json_type::number:
                 return read_number(value, scalar);
@@ -378,11 +390,16 @@ private:
     }
 
     static simdjson::error_code read_number(ondemand::value value, Scalar& scalar) {
-        const auto token = value.raw_json_token();
+        auto token = value.raw_json_token();
+        while (!token.empty() && is_space(token.back())) {
+            token.remove_suffix(1);
+        }
+        if (token.size() > kDigitsMax && token.find_first_of(".eE") != std::string_view::npos) {
+            return read_real(token, scalar);
+        }
         ondemand::number number;
-        const auto error = value.get_number().get(number);
-        if (error != simdjson::SUCCESS) {
-            return read_large_number(token, scalar, error);
+        if (const auto error = value.get_number().get(number); error != simdjson::SUCCESS) {
+            return keep_digits(token, scalar);
         }
         switch (number.get_number_type()) {
             case ondemand::number_type::signed_integer:
@@ -396,42 +413,28 @@ private:
             case ondemand::number_type::floating_point_number:
                 scalar.type = FieldType::kFloat64;
                 scalar.bits = std::bit_cast<std::uint64_t>(number.get_double());
+                if (number.get_double() == 0) {
+                    return read_real(token, scalar);
+                }
                 break;
         }
         return simdjson::SUCCESS;
     }
 
+    static simdjson::error_code read_real(std::string_view token, Scalar& scalar) {
+        const auto value = is_json_number(token) ? double_of_json(token) : std::nullopt;
+        if (!value.has_value()) {
+            return keep_digits(token, scalar);
+        }
+        scalar.type = FieldType::kFloat64;
+        scalar.bits = std::bit_cast<std::uint64_t>(*value);
+        return simdjson::SUCCESS;
+    }
+
     /// Integers beyond 64 bits and reals beyond double keep their digits as text.
-    static simdjson::error_code read_large_number(std::string_view token,
-                                                  Scalar& scalar,
-                                                  simdjson::error_code error) {
-        while (!token.empty() && is_space(token.back())) {
-            token.remove_suffix(1);
-        }
-        std::size_t at = !token.empty() && token.front() == '-' ? 1 : 0;
-        const auto digits = [&] {
-            const auto from = at;
-            while (at < token.size() && token[at] >= '0' && token[at] <= '9') {
-                ++at;
-            }
-            return at > from;
-        };
-        const bool leading_zero = at + 1 < token.size() && token[at] == '0' &&
-                                  token[at + 1] >= '0' && token[at + 1] <= '9';
-        bool good = digits() && !leading_zero;
-        if (good && at < token.size() && token[at] == '.') {
-            ++at;
-            good = digits();
-        }
-        if (good && at < token.size() && (token[at] == 'e' || token[at] == 'E')) {
-            ++at;
-            if (at < token.size() && (token[at] == '+' || token[at] == '-')) {
-                ++at;
-            }
-            good = digits();
-        }
-        if (!good || at != token.size()) {
-            return error;
+    static simdjson::error_code keep_digits(std::string_view token, Scalar& scalar) {
+        if (!is_json_number(token)) {
+            return simdjson::NUMBER_ERROR;
         }
         scalar.type = FieldType::kString;
         scalar.text = token;

@@ -2,7 +2,9 @@
 
 #include <bit>
 #include <cmath>
+#include <span>
 #include <string>
+#include <utility>
 
 #include <fmt/format.h>
 #include <google/protobuf/arena.h>
@@ -87,7 +89,9 @@ public:
     OtlpRows(const DecodeLimits& limits, const DecodeSettings& settings)
         : limits_(limits), settings_(settings), builder_(limits, settings) {}
 
-    Result<DecodedRows> run(const Request& request) {
+    Result<DecodedRows> run(const Request& request, const OtlpJsonFindings& findings = {}) {
+        out_.repaired_texts += findings.repaired ? 1 : 0;
+        refused_ = findings.refused;
         for (const auto& resource : request.resource_logs()) {
             const auto resource_bytes = resource.resource().ByteSizeLong();
             for (const auto& scope : resource.scope_logs()) {
@@ -103,15 +107,26 @@ public:
                     if (builder_.failed()) {
                         break;
                     }
+                    count_refused();
                     add(resource, scope, record, shared_bytes);
                 }
             }
         }
+        count_refused();
         MS_TRY_VOID(builder_.finish(out_));
         return std::move(out_);
     }
 
 private:
+    /// Rejects the records that were refused before they came here, in their place.
+    void count_refused() {
+        while (!refused_.empty() && refused_.front().first == index_) {
+            out_.reject(
+                index_++, RejectReason::kMalformed, refused_.front().second, limits_.errors_max);
+            refused_ = refused_.subspan(1);
+        }
+    }
+
     void add(const logs::ResourceLogs& resource,
              const logs::ScopeLogs& scope,
              const logs::LogRecord& record,
@@ -242,6 +257,7 @@ private:
     const DecodeSettings& settings_;
     BatchBuilder builder_;
     DecodedRows out_;
+    std::span<const std::pair<std::uint64_t, std::string>> refused_;
     std::string scratch_;
     std::string repaired_value_;
     std::uint64_t index_ = 0;
@@ -277,8 +293,8 @@ Result<DecodedRows> decode_otlp_logs_json(std::string_view json,
                                           const DecodeSettings& settings) {
     google::protobuf::Arena arena;
     auto* request = google::protobuf::Arena::CreateMessage<Request>(&arena);
-    MS_TRY_VOID(parse_otlp_json(json, *request));
-    return OtlpRows(limits, settings).run(*request);
+    MS_TRY(const auto findings, parse_otlp_json(json, *request));
+    return OtlpRows(limits, settings).run(*request, findings);
 }
 
 }  // namespace molesignal

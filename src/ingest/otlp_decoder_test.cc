@@ -111,13 +111,11 @@ TEST(OtlpDecoder, JsonSaysTheSame) {
     EXPECT_EQ(cell(*decoded, "count", FieldType::kInt64), "-7");
     EXPECT_EQ(cell(*decoded, "nan", FieldType::kFloat64), "nan");
     EXPECT_EQ(cell(*decoded, "raw", FieldType::kBytes), std::string("\x00\xff", 2));
-    for (const auto* broken :
-         {"",
-          "[]",
-          "{\"resourceLogs\":5}",
-          "{\"resourceLogs\":[{\"scopeLogs\":[{\"logRecords\":[{\"traceId\":\"xy\"}]}]}]}",
-          "{\"resourceLogs\":[{\"scopeLogs\":[{\"logRecords\":[{\"timeUnixNano\":\"soon\"}]}]}]"
-          "}"}) {
+    for (const auto* broken : {"",
+                               "[]",
+                               "{\"resourceLogs\":5}",
+                               "{\"resourceLogs\":[{\"scopeLogs\":[{\"logRecords\":5}]}]}",
+                               "{\"resourceLogs\":[{\"scopeLogs\":[{\"scope\":5}]}]}"}) {
         EXPECT_FALSE(decode_otlp_logs_json(broken, {}, {.now_ns = kNow})) << broken;
     }
 }
@@ -151,6 +149,22 @@ TEST(OtlpDecoder, DeepValuesAreRefusedAndManyRecordsNameTheLimit) {
         decode_otlp_logs(as_bytes(many.SerializeAsString()), {.rows_max = 2}, {.now_ns = kNow});
     ASSERT_FALSE(refused);
     EXPECT_NE(refused.error().message().find("ingester.rows_per_request_max"), std::string::npos);
+}
+
+TEST(OtlpDecoder, ABadJsonRecordDoesNotSpoilTheOthers) {
+    const auto decoded = decode_otlp_logs_json(
+        R"({"resourceLogs":[{"scopeLogs":[{"logRecords":[{"traceId":"xy"},{"severityText":"A"},
+            {"timeUnixNano":"soon"},{"severityText":"B"},{"body":5}]}]}]})",
+        {},
+        {.now_ns = kNow});
+    ASSERT_TRUE(decoded) << decoded.error().message();
+    EXPECT_EQ(decoded->accepted, 2U);
+    EXPECT_EQ(cell(*decoded, "severity_text", FieldType::kString, 1), "B");
+    ASSERT_EQ(decoded->errors.size(), 3U);
+    EXPECT_EQ(decoded->errors[0].index, 0U);
+    EXPECT_EQ(decoded->errors[1].index, 2U);
+    EXPECT_EQ(decoded->errors[2].index, 4U);
+    EXPECT_NE(decoded->errors[0].reason.find("traceId"), std::string::npos);
 }
 
 TEST(OtlpDecoder, ARowsBytesIncludeItsResourceAndScope) {
