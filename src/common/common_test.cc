@@ -1,10 +1,15 @@
 #include <atomic>
+#include <cmath>
+#include <limits>
+#include <system_error>
+#include <thread>
 
 #include <gtest/gtest.h>
 
 #include "common/bytes.h"
 #include "common/crc32c.h"
 #include "common/failpoint.h"
+#include "common/log.h"
 #include "common/memory_budget.h"
 #include "common/random.h"
 #include "common/request_context.h"
@@ -84,6 +89,53 @@ TEST(ThreadPool, RunsEverythingQueuedBeforeStop) {
     pool.stop();
     EXPECT_EQ(done, 100);
     EXPECT_EQ(pool.submit([] {}).error().code(), ErrorCode::kUnavailable);
+}
+
+TEST(ThreadPool, ATaskThatNoThreadCanRunIsRefusedAndNeverRuns) {
+    bool refuse = true;
+    ThreadPool pool({.name = "test",
+                     .threads_max = 2,
+                     .queue_tasks_max = 100,
+                     .setting = "none",
+                     .start_thread = [&](std::function<void()> body) {
+                         if (refuse) {
+                             throw std::system_error(
+                                 std::make_error_code(std::errc::resource_unavailable_try_again));
+                         }
+                         return std::thread(std::move(body));
+                     }});
+    std::atomic<int> done{0};
+    const auto refused = pool.submit([&] { done += 100; });
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code(), ErrorCode::kUnavailable);
+    refuse = false;
+    ASSERT_TRUE(pool.submit([&] { ++done; }));
+    refuse = true;
+    for (int i = 0; i < 10; ++i) {
+        EXPECT_TRUE(pool.submit([&] { ++done; })) << "the first thread gets to it";
+    }
+    pool.stop();
+    EXPECT_EQ(done, 11);
+}
+
+TEST(Log, OutsideTextCannotBreakALine) {
+    const auto json = log_line(LogFormat::kJson,
+                               LogLevel::kWarn,
+                               "message",
+                               {{"text", "a\"b\nc\x7f\xc2\x9b"},
+                                {"broken", std::string_view("\xff ok \xe2\x82")},
+                                {"not_a_number", std::nan("")},
+                                {"endless", std::numeric_limits<double>::infinity()},
+                                {"half", 0.5},
+                                {"n", -1}});
+    EXPECT_NE(json.find("\"text\":\"a\\\"b\\u000ac\\u007f\\u009b\""), std::string::npos) << json;
+    EXPECT_NE(json.find("\"broken\":\"\xef\xbf\xbd ok \xef\xbf\xbd\""), std::string::npos) << json;
+    EXPECT_NE(json.find("\"not_a_number\":\"nan\",\"endless\":\"inf\",\"half\":0.5,\"n\":-1}\n"),
+              std::string::npos)
+        << json;
+    const auto text = log_line(
+        LogFormat::kText, LogLevel::kInfo, "m", {{"a", "plain"}, {"b", "\xff"}, {"c", "x y"}});
+    EXPECT_TRUE(text.ends_with(" info  m a=plain b=\"\xef\xbf\xbd\" c=\"x y\"\n")) << text;
 }
 
 TEST(RequestContext, ReportsCancelAndDeadline) {
