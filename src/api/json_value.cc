@@ -38,7 +38,7 @@ std::optional<simdjson::dom::element> find(const simdjson::dom::object& object,
 
 Result<JsonObject> JsonObject::parse(std::string_view text, std::size_t bytes_max) {
     if (text.size() > bytes_max) {
-        return Error(ErrorCode::kInvalidArgument,
+        return Error(ErrorCode::kTooLarge,
                      fmt::format("the request body has {} bytes, this route takes at most {}",
                                  text.size(),
                                  bytes_max));

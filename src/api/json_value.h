@@ -16,8 +16,7 @@ namespace molesignal {
 /// that nothing a caller wrote is silently ignored. One thread at a time.
 class JsonObject {
 public:
-    /// Parses `text`, which must be one object of at most `bytes_max` bytes. kInvalidArgument
-    /// otherwise.
+    /// Parses `text`. kTooLarge above `bytes_max` bytes, kInvalidArgument if it is not one object.
     static Result<JsonObject> parse(std::string_view text, std::size_t bytes_max);
     JsonObject(JsonObject&&) noexcept;
     ~JsonObject();

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "api/error_form.h"
 #include "api/ingest_settings.h"
 #include "ingest/otlp_decoder.h"
 #include "net/http.h"
@@ -11,11 +12,6 @@ namespace molesignal {
 namespace {
 
 constexpr int kRetryDelaySeconds = 1;
-
-bool is_retryable(ErrorCode code) {
-    return code == ErrorCode::kResourceExhausted || code == ErrorCode::kUnavailable ||
-           code == ErrorCode::kTimeout;
-}
 
 void append_varint(std::string& out, std::uint64_t value) {
     while (value >= 0x80) {
@@ -33,35 +29,10 @@ void append_field(std::string& out, std::uint32_t number, std::string_view conte
 
 }  // namespace
 
-int grpc_code(ErrorCode code) {
-    switch (code) {
-        case ErrorCode::kInvalidArgument:
-            return 3;
-        case ErrorCode::kTimeout:
-            return 4;
-        case ErrorCode::kNotFound:
-            return 5;
-        case ErrorCode::kForbidden:
-            return 7;
-        case ErrorCode::kConflict:
-            return 10;
-        case ErrorCode::kResourceExhausted:
-        case ErrorCode::kUnavailable:
-            return 14;
-        case ErrorCode::kUnauthenticated:
-            return 16;
-        case ErrorCode::kCancelled:
-            return 1;
-        case ErrorCode::kCorruption:
-        case ErrorCode::kInternal:
-            return 13;
-    }
-    return 13;
-}
-
 std::string encode_rpc_status(const Error& error, OtlpEncoding encoding) {
+    const auto& form = error_form(error.code());
     if (encoding == OtlpEncoding::kJson) {
-        std::string out = fmt::format(R"({{"code":{},"message":)", grpc_code(error.code()));
+        std::string out = fmt::format(R"({{"code":{},"message":)", form.grpc_code);
         append_json_string(out, error.message());
         return out + "}";
     }
@@ -69,9 +40,9 @@ std::string encode_rpc_status(const Error& error, OtlpEncoding encoding) {
     // form.
     std::string out;
     append_varint(out, 1U << 3U);
-    append_varint(out, static_cast<std::uint64_t>(grpc_code(error.code())));
+    append_varint(out, static_cast<std::uint64_t>(form.grpc_code));
     append_field(out, 2, error.message());
-    if (is_retryable(error.code())) {
+    if (form.retryable) {
         std::string duration;
         append_varint(duration, 1U << 3U);
         append_varint(duration, kRetryDelaySeconds);

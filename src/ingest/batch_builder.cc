@@ -234,7 +234,7 @@ void BatchBuilder::count_memory() {
     const auto total = ended_bytes_ + batch_.capacity_bytes();
     if (total > limits_.decoded_bytes_max) {
         failure_ =
-            Error(ErrorCode::kInvalidArgument,
+            Error(ErrorCode::kTooLarge,
                   fmt::format("the rows of this request need {} bytes when they are decoded, "
                               "the limit is {} (half of ingester.decode_memory_mb); send "
                               "fewer rows at once",

@@ -163,6 +163,7 @@ TEST(JsonDecoder, LimitsNameThemselves) {
     body.reserve(body.size() + kJsonPaddingBytes);
     const auto many = decode_json_rows(body, {.rows_max = 2}, {.now_ns = kNow});
     ASSERT_FALSE(many);
+    EXPECT_EQ(many.error().code(), ErrorCode::kTooLarge);
     EXPECT_NE(many.error().message().find("ingester.rows_per_request_max"), std::string::npos);
 }
 
@@ -255,7 +256,7 @@ TEST(JsonDecoder, DecodedBytesAreBounded) {
     body.reserve(body.size() + kJsonPaddingBytes);
     const auto alone = decode_json_rows(body, {.decoded_bytes_max = 1U << 20U}, {.now_ns = kNow});
     ASSERT_FALSE(alone);
-    EXPECT_EQ(alone.error().code(), ErrorCode::kInvalidArgument);
+    EXPECT_EQ(alone.error().code(), ErrorCode::kTooLarge);
     EXPECT_NE(alone.error().message().find("ingester.decode_memory_mb"), std::string::npos);
 
     const auto memory = MemoryBudget::make_root("all", "ingester.decode_memory_mb", 1 << 20);

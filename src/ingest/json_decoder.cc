@@ -62,7 +62,7 @@ public:
             }
         }
         if (index_ > limits_.rows_max) {
-            return Error(ErrorCode::kInvalidArgument,
+            return Error(ErrorCode::kTooLarge,
                          fmt::format("the request has more than {} rows "
                                      "(ingester.rows_per_request_max); send fewer at once",
                                      limits_.rows_max));

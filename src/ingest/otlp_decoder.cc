@@ -99,7 +99,7 @@ public:
                 for (const auto& record : scope.log_records()) {
                     if (index_ == limits_.rows_max) {
                         return Error(
-                            ErrorCode::kInvalidArgument,
+                            ErrorCode::kTooLarge,
                             fmt::format("the request has more than {} log records "
                                         "(ingester.rows_per_request_max); send fewer at once",
                                         limits_.rows_max));

@@ -148,6 +148,7 @@ TEST(OtlpDecoder, DeepValuesAreRefusedAndManyRecordsNameTheLimit) {
     const auto refused =
         decode_otlp_logs(as_bytes(many.SerializeAsString()), {.rows_max = 2}, {.now_ns = kNow});
     ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code(), ErrorCode::kTooLarge);
     EXPECT_NE(refused.error().message().find("ingester.rows_per_request_max"), std::string::npos);
 }
 

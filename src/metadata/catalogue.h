@@ -194,7 +194,7 @@ public:
     virtual Result<std::optional<StreamInfo>> get_stream(const RequestContext& context,
                                                          const OrgId& org,
                                                          const StreamId& id) = 0;
-    /// The stream, made if missing; kResourceExhausted above `streams_max` streams of the
+    /// The stream, made if missing; kLimitReached above `streams_max` streams of the
     /// organisation.
     virtual Result<StreamInfo> ensure_stream(const RequestContext& context,
                                              const OrgId& org,

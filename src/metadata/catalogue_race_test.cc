@@ -99,7 +99,7 @@ TEST_P(CatalogueRaceTest, TheLimitOfStreamsHoldsForAll) {
             context(), org->id, StreamType::kLogs, "s" + std::to_string(thread), 3);
         if (stream) {
             ++made;
-        } else if (stream.error().code() == ErrorCode::kResourceExhausted) {
+        } else if (stream.error().code() == ErrorCode::kLimitReached) {
             ++refused;
         }
     });

@@ -69,7 +69,7 @@ TEST_P(CatalogueTest, TheLimitOfStreamsNamesItself) {
     ASSERT_OK(catalogue_->ensure_stream(context(), first.org, StreamType::kLogs, "two", 2));
     const auto third =
         catalogue_->ensure_stream(context(), first.org, StreamType::kLogs, "three", 2);
-    EXPECT_CODE(third, ErrorCode::kResourceExhausted);
+    EXPECT_CODE(third, ErrorCode::kLimitReached);
     EXPECT_THAT(third.error().message(), ::testing::HasSubstr("the limit is 2"));
     // Existing ones still open; a deleted one makes room.
     ASSERT_OK(catalogue_->ensure_stream(context(), first.org, StreamType::kLogs, "two", 2));

@@ -268,7 +268,7 @@ Result<StreamInfo> SqlCatalogue::ensure_stream(const RequestContext& context,
                                                 kStreamLive),
                                     {org.value}));
             if (count.integer(0, 0) >= streams_max) {
-                return Error(ErrorCode::kResourceExhausted,
+                return Error(ErrorCode::kLimitReached,
                              fmt::format("the organisation has {} streams; the limit is {} "
                                          "(ingester.streams_max)",
                                          count.integer(0, 0),

@@ -8,6 +8,7 @@
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
 
+#include "api/error_form.h"
 #include "api/otlp_ingest.h"
 #include "common/log.h"
 #include "common/thread_pool.h"
@@ -29,7 +30,7 @@ std::optional<std::string> metadata_of(const grpc::CallbackServerContext& contex
 }
 
 grpc::Status status_of(const Error& error) {
-    return {static_cast<grpc::StatusCode>(grpc_code(error.code())),
+    return {static_cast<grpc::StatusCode>(error_form(error.code()).grpc_code),
             error.message(),
             encode_rpc_status(error, OtlpEncoding::kProtobuf)};
 }

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "api/error_form.h"
 #include "common/log.h"
 
 namespace molesignal {
@@ -69,20 +70,9 @@ HttpResponse HttpApi::handle(const RequestContext& context, HttpRequest&& reques
     }
     const auto& route = *match.route;
     const auto fail = [&](const Error& error) {
-        const bool internal = error.code() == ErrorCode::kInternal;
-        // What went wrong inside is for the log; the caller gets the id to look it up.
-        auto response = error_response(
-            internal ? Error(ErrorCode::kInternal,
-                             "an internal error; the server's log has it under this request id")
-                     : error,
-            request.request_id);
+        auto response = error_response(error_for_client(error, route.path, request.request_id),
+                                       request.request_id);
         response.route = route.path;
-        if (error.code() == ErrorCode::kInternal || error.code() == ErrorCode::kCorruption) {
-            log_error("a request failed",
-                      {{"route", route.path},
-                       {"request_id", request.request_id},
-                       {"error", error.message()}});
-        }
         return response;
     };
     Principal principal;

@@ -1,6 +1,7 @@
 // OTLP over HTTP: POST /v1/logs (both ports) and /api/v1/logs.
 #include <fmt/format.h>
 
+#include "api/error_form.h"
 #include "api/http/http_api.h"
 #include "api/otlp_ingest.h"
 
@@ -31,8 +32,10 @@ Result<HttpResponse> export_logs(ApiCall& call, ApiServices& services) {
                                    "otlp_http");
     if (!answer) {
         // The status as everywhere, the body as OTLP wants it.
-        auto response = error_response(answer.error(), call.request.request_id);
-        response.body = encode_rpc_status(answer.error(), encoding);
+        const auto error =
+            error_for_client(answer.error(), call.request.path, call.request.request_id);
+        auto response = error_response(error, call.request.request_id);
+        response.body = encode_rpc_status(error, encoding);
         response.set_header("Content-Type", std::string(media));
         return response;
     }

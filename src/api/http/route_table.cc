@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "api/error_form.h"
 #include "common/assert.h"
 
 namespace molesignal {
@@ -169,68 +170,13 @@ std::string RouteTable::openapi_json(std::string_view version) const {
     return out;
 }
 
-int http_status(ErrorCode code) {
-    switch (code) {
-        case ErrorCode::kInvalidArgument:
-            return 400;
-        case ErrorCode::kNotFound:
-            return 404;
-        case ErrorCode::kConflict:
-            return 409;
-        case ErrorCode::kUnauthenticated:
-            return 401;
-        case ErrorCode::kForbidden:
-            return 403;
-        case ErrorCode::kResourceExhausted:
-            return 429;
-        case ErrorCode::kUnavailable:
-            return 503;
-        case ErrorCode::kTimeout:
-            return 504;
-        case ErrorCode::kCancelled:
-            return 499;
-        case ErrorCode::kCorruption:
-        case ErrorCode::kInternal:
-            return 500;
-    }
-    return 500;
-}
-
-std::string_view error_name(ErrorCode code) {
-    switch (code) {
-        case ErrorCode::kInvalidArgument:
-            return "invalid_argument";
-        case ErrorCode::kNotFound:
-            return "not_found";
-        case ErrorCode::kConflict:
-            return "conflict";
-        case ErrorCode::kUnauthenticated:
-            return "unauthorized";
-        case ErrorCode::kForbidden:
-            return "forbidden";
-        case ErrorCode::kResourceExhausted:
-            return "resource_exhausted";
-        case ErrorCode::kUnavailable:
-            return "unavailable";
-        case ErrorCode::kTimeout:
-            return "timeout";
-        case ErrorCode::kCancelled:
-            return "cancelled";
-        case ErrorCode::kCorruption:
-            return "corruption";
-        case ErrorCode::kInternal:
-            return "internal";
-    }
-    return "internal";
-}
-
 HttpResponse error_response(const Error& error, std::string_view request_id) {
-    auto response = HttpResponse::error(
-        http_status(error.code()), error_name(error.code()), error.message(), request_id);
-    if (error.code() == ErrorCode::kResourceExhausted || error.code() == ErrorCode::kUnavailable) {
+    const auto& form = error_form(error.code());
+    auto response = HttpResponse::error(form.http_status, form.name, error.message(), request_id);
+    if (form.http_status == 429 || form.http_status == 503) {
         response.set_header("Retry-After", "1");
     }
-    if (error.code() == ErrorCode::kUnauthenticated) {
+    if (form.http_status == 401) {
         response.set_header("WWW-Authenticate", "Bearer, Basic realm=\"molesignal\"");
     }
     return response;

@@ -71,11 +71,7 @@ private:
     std::vector<Route> routes_;
 };
 
-/// HTTP status of an error code.
-int http_status(ErrorCode code);
-/// The `error` text of the envelope: "invalid_argument", "not_found", …
-std::string_view error_name(ErrorCode code);
-/// The JSON error envelope; retryable ones carry Retry-After.
+/// The JSON error envelope; 429 and 503 carry Retry-After.
 HttpResponse error_response(const Error& error, std::string_view request_id);
 
 }  // namespace molesignal

@@ -73,6 +73,11 @@ TEST(ErrorResponse, HasTheStatusOfItsCodeAndSaysWhenToTryAgain) {
     EXPECT_EQ(find_header(bad.headers, "Retry-After").value_or(""), "");
     EXPECT_THAT(bad.body, HasSubstr(R"("message":"line\n\"x\"")"));
     EXPECT_THAT(bad.body, HasSubstr(R"("request_id":"r1")"));
+    for (const auto code : {ErrorCode::kTooLarge, ErrorCode::kLimitReached}) {
+        const auto permanent = error_response(Error(code, "too much"), "r1");
+        EXPECT_EQ(permanent.status, code == ErrorCode::kTooLarge ? 413 : 422);
+        EXPECT_EQ(find_header(permanent.headers, "Retry-After"), std::nullopt);
+    }
     EXPECT_EQ(error_response(Error(ErrorCode::kTimeout, "late"), "").status, 504);
     EXPECT_EQ(error_response(Error(ErrorCode::kNotFound, ""), "").status, 404);
     EXPECT_EQ(error_response(Error(ErrorCode::kConflict, ""), "").status, 409);

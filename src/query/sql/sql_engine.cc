@@ -34,7 +34,7 @@ Error to_error(const duckdb::ErrorData& error, const RequestContext& context) {
             }
             return {ErrorCode::kCancelled, "the query was interrupted"};
         case duckdb::ExceptionType::OUT_OF_MEMORY:
-            return {ErrorCode::kResourceExhausted,
+            return {ErrorCode::kLimitReached,
                     fmt::format("the query needs more memory or spill space than it may use "
                                 "(query.memory_mb, query.spill_mb): {}",
                                 message)};
