@@ -96,6 +96,8 @@ ExitCode run_server(CommandContext& context, const ServerFlags& flags) {
     if (!server) {
         return context.fail(server.error());
     }
+    // Before the ready file: who waits for it may look for the first token at once.
+    say_where(context, **server);
     if (!flags.ready_file.empty()) {
         if (const auto written =
                 write_ready_file(context.fs, flags.ready_file, (*server)->addresses(), ::getpid());
@@ -104,7 +106,6 @@ ExitCode run_server(CommandContext& context, const ServerFlags& flags) {
             return context.fail(written.error());
         }
     }
-    say_where(context, **server);
     wait_for_signal();
     const auto drained = (*server)->drain();
     server->reset();

@@ -28,8 +28,11 @@ struct HttpConfig {
     std::int64_t inflight_body_bytes_max = 128 << 20;
     std::int64_t header_timeout_ms = 10'000;
     std::int64_t body_idle_timeout_ms = 30'000;
+    std::int64_t body_bytes_per_second_min = 1024;
+    std::int64_t body_timeout_ms = 300'000;
     std::int64_t keepalive_timeout_ms = 75'000;
     std::int64_t write_timeout_ms = 30'000;
+    std::int64_t write_bytes_per_second_min = 1024;
     std::int64_t retry_after_seconds = 1;
     std::int64_t compress_bytes_min = 1024;
 };
@@ -127,6 +130,7 @@ struct QueryConfig {
     std::int64_t rows_max = 1'000'000;
     std::int64_t bytes_max = 256 << 20;
     std::int64_t concurrency = 4;
+    std::int64_t queue_requests_max = 64;
     std::int64_t threads = 0;  ///< 0: as many as the machine has cores.
 };
 

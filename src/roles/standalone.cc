@@ -8,6 +8,7 @@
 
 #include "api/grpc/otlp_grpc_server.h"
 #include "api/http/http_api.h"
+#include "api/http/http_lanes.h"
 #include "api/services.h"
 #include "auth/authenticator.h"
 #include "common/failpoint.h"
@@ -75,28 +76,6 @@ IngesterOptions ingester_options(const Config& config) {
     options.rows_per_group = static_cast<std::uint64_t>(config.ingester.row_group_rows);
     options.zstd_level = static_cast<int>(config.ingester.zstd_level);
     options.flush_threads = static_cast<std::size_t>(config.ingester.flush_parallelism);
-    return options;
-}
-
-HttpServerOptions http_options(const Config& config, std::shared_ptr<MemoryBudget> memory) {
-    HttpServerOptions options;
-    options.listen = {config.http.listen, config.otlp.http_listen};
-    options.io_threads = static_cast<std::size_t>(config.http.io_threads);
-    options.handler_threads_max = static_cast<std::size_t>(config.http.handler_threads_max);
-    options.handler_queue_requests_max =
-        static_cast<std::size_t>(config.http.handler_queue_requests_max);
-    options.connections_max = static_cast<std::size_t>(config.http.connections_max);
-    options.url_bytes_max = static_cast<std::size_t>(config.http.url_bytes_max);
-    options.header_bytes_max = static_cast<std::size_t>(config.http.header_bytes_max);
-    options.body_bytes_max = static_cast<std::size_t>(config.http.body_bytes_max);
-    options.inflight_body_bytes_max = config.http.inflight_body_bytes_max;
-    options.header_timeout_ms = config.http.header_timeout_ms;
-    options.body_idle_timeout_ms = config.http.body_idle_timeout_ms;
-    options.keepalive_timeout_ms = config.http.keepalive_timeout_ms;
-    options.write_timeout_ms = config.http.write_timeout_ms;
-    options.retry_after_seconds = config.http.retry_after_seconds;
-    options.compress_bytes_min = static_cast<std::size_t>(config.http.compress_bytes_min);
-    options.memory = std::move(memory);
     return options;
 }
 
@@ -322,9 +301,12 @@ Result<> StandaloneServer::open_readers() {
 
 Result<> StandaloneServer::listen() {
     http_api_ = std::make_unique<HttpApi>(services_);
+    auto options = http_server_options(config_);
+    options.memory = memory_;
+    options.open_files_max = raise_open_files_limit();
     MS_TRY(http_,
            HttpServer::start(
-               http_options(config_, memory_),
+               std::move(options),
                [this](const RequestContext& context, HttpRequest&& request) {
                    return http_api_->handle(context, std::move(request));
                },
