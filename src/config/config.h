@@ -49,6 +49,7 @@ struct OtlpConfig {
 enum class AuthMode : std::uint8_t { kNone = 1, kToken = 2 };
 struct AuthConfig {
     AuthMode mode = AuthMode::kNone;
+    std::int64_t unknown_tokens_per_second_max = 50;
 };
 
 enum class FlushStrategy : std::uint8_t { kBatch = 1, kEveryWrite = 2, kNone = 3 };

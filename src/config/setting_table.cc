@@ -83,6 +83,8 @@ const Setting kTable[] = {
 
     {.key = "auth.mode", .meaning = "`none`: everybody may do everything, on loopback addresses only. `token`: every request needs a token.",
      .ref = MS_CHOICE(auth.mode), .choices = kAuthModes},
+    {.key = "auth.unknown_tokens_per_second_max", .meaning = "Tokens that are not known yet and are looked up in a second; beyond it 429 with Retry-After. Known ones are not concerned.",
+     .ref = MS_MEMBER(auth.unknown_tokens_per_second_max), .minimum = 1, .maximum = 1e6, .unit = "tokens/s"},
 
     {.key = "wal.dir", .meaning = "Directory of the write-ahead log.",
      .ref = MS_MEMBER(wal.dir), .form = TextForm::kRequired},

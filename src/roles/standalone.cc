@@ -212,7 +212,7 @@ Result<> StandaloneServer::open_catalogue(const RequestContext& context) {
 
 Result<> StandaloneServer::open_ingester(const RequestContext& context) {
     MS_TRY(authenticator_,
-           Authenticator::open(context, *catalogue_, clock_, random_, config_.auth.mode));
+           Authenticator::open(context, *catalogue_, clock_, random_, config_.auth));
     MS_TRY(auto first_token, authenticator_->ensure_bootstrap_token(context));
     first_token_ = first_token.value_or("");
     health_.set_phase(Health::Phase::kReplaying);
