@@ -27,6 +27,7 @@ struct ApiServices {
     MetricRegistry& metrics;
     Health& health;
     std::string version;
+    std::shared_ptr<MemoryBudget> memory;  ///< The process's; may be null.
 
     std::atomic<bool> started{false};
     Catalogue* catalogue = nullptr;

@@ -140,8 +140,12 @@ std::string log_line(LogFormat format,
     return line;
 }
 
+bool log_enabled(LogLevel level) {
+    return level >= minimum_level.load(std::memory_order_relaxed);
+}
+
 void log(LogLevel level, std::string_view message, std::initializer_list<LogField> fields) {
-    if (level < minimum_level.load(std::memory_order_relaxed)) {
+    if (!log_enabled(level)) {
         return;
     }
     const auto line = log_line(line_format.load(std::memory_order_relaxed), level, message, fields);

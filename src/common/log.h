@@ -33,6 +33,9 @@ void configure_log(LogLevel level, LogFormat format, const Clock& clock);
 /// Parses `debug|info|warn|error`; kInvalidArgument otherwise.
 Result<LogLevel> parse_log_level(std::string_view text);
 
+/// Whether `log` writes lines of this level: for callers whose fields cost something to make.
+bool log_enabled(LogLevel level);
+
 /// The line that `log` writes. Control characters in values are escaped and bytes that are not
 /// UTF-8 replaced, so that outside text can neither forge lines nor break a reader of JSON.
 std::string log_line(LogFormat format,

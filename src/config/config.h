@@ -140,6 +140,7 @@ enum class TelemetryLogFormat : std::uint8_t { kText = 1, kJson = 2 };
 struct TelemetryConfig {
     TelemetryLogLevel log_level = TelemetryLogLevel::kInfo;
     TelemetryLogFormat log_format = TelemetryLogFormat::kText;
+    bool access_log = false;
 };
 
 struct MemoryConfig {

@@ -41,7 +41,7 @@ const Setting kTable[] = {
      .ref = MS_MEMBER(http.listen), .form = TextForm::kAddress},
     {.key = "http.io_threads", .meaning = "Threads that read and write sockets.",
      .ref = MS_MEMBER(http.io_threads), .minimum = 1, .maximum = 256, .unit = "threads"},
-    {.key = "http.handler_threads_max", .meaning = "Requests with rows that are worked on at once. Those that wait for a flush have a quarter of this beside it, administration and sign-in an eighth each, metrics a sixteenth.",
+    {.key = "http.handler_threads_max", .meaning = "Requests with rows that are worked on at once. Those that wait for a flush have a quarter of this beside it; those that flush, administration and sign-in an eighth each; metrics a sixteenth.",
      .ref = MS_MEMBER(http.handler_threads_max), .minimum = 1, .maximum = 4096, .unit = "threads"},
     {.key = "http.handler_queue_requests_max", .meaning = "Requests of each of these kinds that wait for a thread; beyond it 429 with Retry-After.",
      .ref = MS_MEMBER(http.handler_queue_requests_max), .minimum = 1, .maximum = 1e6, .unit = "requests"},
@@ -204,6 +204,8 @@ const Setting kTable[] = {
      .ref = MS_CHOICE(telemetry.log_level), .choices = kLogLevels},
     {.key = "telemetry.log_format", .meaning = "Form of the server's own log (stderr).",
      .ref = MS_CHOICE(telemetry.log_format), .choices = kLogFormats},
+    {.key = "telemetry.access_log", .meaning = "A log line at `info` for every HTTP request; without it at `debug`.",
+     .ref = MS_MEMBER(telemetry.access_log)},
 
     {.key = "memory.limit_mb", .meaning = "What buffers, request bodies and queries may take together.",
      .ref = MS_MEMBER(memory.limit_mb), .minimum = 64, .maximum = 1e7, .unit = "MiB"},

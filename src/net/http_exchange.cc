@@ -112,17 +112,15 @@ HttpConnection::Awaitable<HttpConnection::Step> HttpConnection::enter_lane(Excha
     if (entry == HttpLane::Entry::kEntered) {
         co_return Step::kGo;
     }
+    const auto too_many = [&](std::string_view what) {
+        return refuse(exchange,
+                      {429,
+                       "resource_exhausted",
+                       fmt::format("too many {}: {} ({})", options.name, what, options.bounds),
+                       options.setting});
+    };
     if (entry == HttpLane::Entry::kFull) {
-        co_return refuse(exchange,
-                         {429,
-                          "resource_exhausted",
-                          fmt::format("{} {} run at once ({}) and {} wait ({}); no more are taken",
-                                      options.running_max,
-                                      options.name,
-                                      options.running_setting,
-                                      options.waiting_max,
-                                      options.waiting_setting),
-                          options.waiting_setting});
+        co_return too_many("no more can wait");
     }
     set_deadline(options.waiting_ms_max);
     if (co_await wait_for_signal(Until::kSignalOrEnd)) {
@@ -133,15 +131,7 @@ HttpConnection::Awaitable<HttpConnection::Step> HttpConnection::enter_lane(Excha
         co_return refuse(exchange,
                          {499, "cancelled", "the client has gone while its request waited"});
     }
-    co_return refuse(exchange,
-                     {429,
-                      "resource_exhausted",
-                      fmt::format("none of the {} {} that run at once ({}) ended within {} ms",
-                                  options.running_max,
-                                  options.name,
-                                  options.running_setting,
-                                  options.waiting_ms_max),
-                      options.running_setting});
+    co_return too_many(fmt::format("none ended within {} ms", options.waiting_ms_max));
 }
 
 HttpConnection::Awaitable<HttpConnection::Step> HttpConnection::handle(Exchange& exchange) {

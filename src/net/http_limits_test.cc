@@ -216,8 +216,8 @@ TEST_F(HttpLimitsTest, TooManyWaitingRequests) {
     const auto refused = exchange(get("/", kClose));
     EXPECT_TRUE(refused.starts_with("HTTP/1.1 429 ")) << refused;
     EXPECT_NE(refused.find("Retry-After: 1\r\n"), std::string::npos);
-    EXPECT_NE(refused.find("1 requests run at once (http.handler_threads_max) and 1 wait "
-                           "(http.handler_queue_requests_max)"),
+    EXPECT_NE(refused.find("too many requests: no more can wait (http.handler_threads_max run, "
+                           "http.handler_queue_requests_max wait)"),
               std::string::npos)
         << refused;
     release.set();

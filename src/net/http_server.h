@@ -21,9 +21,10 @@ struct HttpLaneOptions {
     std::string name = "requests";
     std::size_t running_max = 64;    ///< From the handler's start to the end of what it produces.
     std::size_t waiting_max = 1024;  ///< Beyond: 429 with Retry-After.
-    std::int64_t waiting_ms_max = 30'000;                      ///< Then 429 too.
-    std::string running_setting = "http.handler_threads_max";  ///< Names in errors.
-    std::string waiting_setting = "http.handler_queue_requests_max";
+    std::int64_t waiting_ms_max = 30'000;  ///< Then 429 too.
+    /// The bounds for people, with their settings, and the setting to count a refusal under.
+    std::string bounds = "http.handler_threads_max run, http.handler_queue_requests_max wait";
+    std::string setting = "http.handler_queue_requests_max";
 };
 
 /// Every limit and time-out of the engine; the setting is `http.<name>` for each.

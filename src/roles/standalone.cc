@@ -99,6 +99,7 @@ public:
               .metrics = metrics_,
               .health = health_,
               .version = version,
+              .memory = memory_,
               .decode_memory = memory_->make_child("requests that are being decoded",
                                                    "ingester.decode_memory_mb",
                                                    config.ingester.decode_memory_mb * kMegabyte)},
@@ -310,7 +311,7 @@ Result<> StandaloneServer::listen() {
                [this](const RequestContext& context, HttpRequest&& request) {
                    return http_api_->handle(context, std::move(request));
                },
-               {.on_answer = [this](const HttpAccessRecord& access) { http_api_->record(access); }},
+               http_api_->hooks(),
                clock_,
                random_));
     addresses_.http = http_->addresses().at(0);
@@ -419,6 +420,7 @@ void StandaloneServer::update_process_gauges() {
 
 void StandaloneServer::update_gauges() {
     update_process_gauges();
+    http_api_->export_stats(http_->stats());
     const auto wal = ingester_->wal().stats();
     metrics_.gauge("wal_segments", "Segments of the log").set(static_cast<double>(wal.segments));
     metrics_.gauge("wal_bytes", "Size of the log on disk").set(static_cast<double>(wal.bytes));

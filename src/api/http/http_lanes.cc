@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include <fmt/format.h>
+
 namespace molesignal {
 namespace {
 
@@ -14,21 +16,31 @@ std::size_t size(std::int64_t value) {
 std::vector<HttpLaneOptions> http_lanes(const Config& config) {
     const auto share = [&](std::string name, std::int64_t part) {
         HttpLaneOptions lane;
+        const auto running = std::max<std::int64_t>(1, config.http.handler_threads_max / part);
         lane.name = std::move(name);
-        lane.running_max = size(std::max<std::int64_t>(1, config.http.handler_threads_max / part));
+        lane.running_max = size(running);
         lane.waiting_max = size(config.http.handler_queue_requests_max);
+        lane.bounds = fmt::format(
+            "{} are worked on at once by http.handler_threads_max, {} wait by "
+            "http.handler_queue_requests_max",
+            running,
+            config.http.handler_queue_requests_max);
         return lane;
     };
+    // Queries wait for a slot inside the engine, which gives the organisations turns. Each has a
+    // thread while it waits; pulls of a running one have their own.
     HttpLaneOptions query;
     query.name = "queries";
-    query.running_max = size(config.query.concurrency);
-    query.running_setting = "query.concurrency";
-    query.waiting_max = size(config.query.queue_requests_max);
-    query.waiting_setting = "query.queue_requests_max";
-    query.waiting_ms_max = config.query.timeout_secs * 1000;
+    query.running_max = size(config.query.concurrency + config.query.queue_requests_max);
+    query.waiting_max = 0;
+    query.bounds = fmt::format("{} run by query.concurrency, {} wait by query.queue_requests_max",
+                               config.query.concurrency,
+                               config.query.queue_requests_max);
+    query.setting = "query.queue_requests_max";
     // In the order of Lane.
     return {share("requests with rows", 1),
             share("requests that wait for a flush", 4),
+            share("requests that flush", 8),
             std::move(query),
             share("administrative requests", 8),
             share("light requests", 16),

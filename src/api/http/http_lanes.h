@@ -12,11 +12,12 @@ namespace molesignal {
 /// another; the index into HttpServerOptions::lanes.
 enum class Lane : std::uint8_t {
     kIngest = 0,  ///< Rows, until they are durable.
-    kCommit = 1,  ///< What waits for a flush.
-    kQuery = 2,   ///< From the statement to the last row.
-    kAdmin = 3,   ///< What asks the catalogue.
-    kLight = 4,   ///< What only looks into memory: metrics, running queries.
-    kSignIn = 5,  ///< Credentials that the catalogue must be asked about.
+    kCommit = 1,  ///< What waits for a flush that is due.
+    kFlush = 2,   ///< What flushes now; apart, because the waiting ones wait for it.
+    kQuery = 3,   ///< From the statement to the last row.
+    kAdmin = 4,   ///< What asks the catalogue.
+    kLight = 5,   ///< What only looks into memory: metrics, running queries.
+    kSignIn = 6,  ///< Credentials that the catalogue must be asked about.
 };
 
 /// The lanes by the server's settings, in the order of Lane.

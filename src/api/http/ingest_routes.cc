@@ -82,6 +82,12 @@ void add_ingest_routes(RouteTable& routes, ApiServices& services) {
     route.request_type = "application/json";
     route.parameters = {
         {.name = "commit", .in = "query", .description = "auto, wait_for or force"}};
+    route.lane_of = [](const HttpRequest& request) {
+        const auto mode = commit_mode(request);
+        return mode == CommitMode::kWaitFor ? Lane::kCommit
+               : mode == CommitMode::kForce ? Lane::kFlush
+                                            : Lane::kIngest;
+    };
     route.handler = [&services](ApiCall& call) { return ingest_logs(call, services); };
     routes.add(std::move(route));
 
@@ -89,6 +95,7 @@ void add_ingest_routes(RouteTable& routes, ApiServices& services) {
     flush.method = "POST";
     flush.path = "/api/v1/flush";
     flush.permission = Permission::kAdmin;
+    flush.lane = Lane::kFlush;
     flush.summary = "Flushes every acknowledged row to parts; answers when they are committed";
     flush.handler = [&services](ApiCall& call) -> Result<HttpResponse> {
         MS_TRY_VOID(services.ingester->flush_all(call.context));

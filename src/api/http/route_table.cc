@@ -1,12 +1,12 @@
 #include "api/http/route_table.h"
 
 #include <algorithm>
-#include <set>
 
 #include <fmt/format.h>
 
 #include "api/error_form.h"
 #include "common/assert.h"
+#include "common/nearest_name.h"
 
 namespace molesignal {
 namespace {
@@ -31,23 +31,22 @@ bool is_parameter(std::string_view segment) {
     return segment.size() > 2 && segment.front() == '{' && segment.back() == '}';
 }
 
-bool match_path(std::string_view pattern,
-                std::string_view path,
-                std::map<std::string, std::string, std::less<>>& parameters) {
-    const auto wanted = split_path(pattern);
-    const auto given = split_path(path);
-    if (wanted.size() != given.size()) {
-        return false;
-    }
-    for (std::size_t i = 0; i < wanted.size(); ++i) {
-        if (is_parameter(wanted[i])) {
-            parameters[std::string(wanted[i].substr(1, wanted[i].size() - 2))] =
-                std::string(given[i]);
-        } else if (wanted[i] != given[i]) {
-            return false;
+/// Whether the path fits the pattern.
+bool matches(const std::vector<std::string>& pattern, const std::vector<std::string_view>& path) {
+    return std::ranges::equal(pattern, path, [](const std::string& wanted, std::string_view given) {
+        return is_parameter(wanted) || wanted == given;
+    });
+}
+
+PathParameters parameters_of(const std::vector<std::string>& pattern,
+                             const std::vector<std::string_view>& path) {
+    PathParameters parameters;
+    for (std::size_t i = 0; i < pattern.size(); ++i) {
+        if (is_parameter(pattern[i])) {
+            parameters.emplace(pattern[i].substr(1, pattern[i].size() - 2), path[i]);
         }
     }
-    return true;
+    return parameters;
 }
 
 void append_responses(std::string& out, const Route& route) {
@@ -111,23 +110,28 @@ void RouteTable::add(Route route) {
     for (const auto& known : routes_) {
         MS_ASSERT(known.method != route.method || known.path != route.path);
     }
+    MS_ASSERT(!route.is_probe || route.permission == Permission::kPublic);
+    auto& segments = segments_.emplace_back();
+    for (const auto segment : split_path(route.path)) {
+        segments.emplace_back(segment);
+    }
     routes_.push_back(std::move(route));
 }
 
 RouteTable::Match RouteTable::find(std::string_view method, std::string_view path) const {
     Match match;
     const auto wanted = method == "HEAD" ? std::string_view("GET") : method;
-    for (const auto& route : routes_) {
-        std::map<std::string, std::string, std::less<>> parameters;
-        if (!match_path(route.path, path, parameters)) {
+    const auto given = split_path(path);
+    for (std::size_t i = 0; i < routes_.size(); ++i) {
+        if (!matches(segments_[i], given)) {
             continue;
         }
-        if (route.method == wanted) {
-            match.route = &route;
-            match.path_parameters = std::move(parameters);
+        if (routes_[i].method == wanted) {
+            match.route = &routes_[i];
+            match.path_parameters = parameters_of(segments_[i], given);
             return match;
         }
-        match.allowed_methods.push_back(route.method);
+        match.allowed_methods.push_back(routes_[i].method);
     }
     return match;
 }
@@ -170,11 +174,44 @@ std::string RouteTable::openapi_json(std::string_view version) const {
     return out;
 }
 
+Result<> check_query_parameters(const Route& route, const HttpRequest& request) {
+    std::vector<std::string_view> known;
+    for (const auto& parameter : route.parameters) {
+        if (parameter.in == "query") {
+            known.push_back(parameter.name);
+        }
+    }
+    std::vector<std::string_view> seen;
+    for (const auto& [name, value] : request.query_parameters) {
+        if (std::ranges::find(known, name) == known.end()) {
+            const auto nearest = nearest_name(name, known);
+            return Error(
+                ErrorCode::kInvalidArgument,
+                fmt::format("{} has no parameter '{}'{}",
+                            route.path,
+                            name,
+                            nearest.has_value() ? fmt::format("; did you mean '{}'?", *nearest)
+                            : known.empty()
+                                ? " and takes none"
+                                : fmt::format("; it takes {}", fmt::join(known, ", "))));
+        }
+        if (std::ranges::find(seen, name) != seen.end()) {
+            return Error(ErrorCode::kInvalidArgument,
+                         fmt::format("the parameter '{}' is given twice", name));
+        }
+        seen.push_back(name);
+    }
+    return {};
+}
+
 HttpResponse error_response(const Error& error, std::string_view request_id) {
     const auto& form = error_form(error.code());
     auto response = HttpResponse::error(form.http_status, form.name, error.message(), request_id);
     if (form.http_status == 429 || form.http_status == 503) {
         response.set_header("Retry-After", "1");
+    }
+    if (form.http_status == 413 || form.http_status == 422 || form.http_status == 429) {
+        response.limit = setting_named_in(error.message());
     }
     if (form.http_status == 401) {
         response.set_header("WWW-Authenticate", "Bearer, Basic realm=\"molesignal\"");

@@ -61,6 +61,13 @@ TEST_F(RouteTableTest, OpenApiHasEveryRouteAndItsParameters) {
     EXPECT_THAT(document, HasSubstr(R"("name":"id","in":"path")"));
 }
 
+TEST_F(RouteTableTest, PathParametersAreOfTheRouteThatFits) {
+    table_.add(route("GET", "/api/v1/{kind}/{id}"));
+    const auto match = table_.find("GET", "/api/v1/streams/7");
+    EXPECT_EQ(match.route->path, "/api/v1/streams/{id}");
+    EXPECT_EQ(match.path_parameters, (PathParameters{{"id", "7"}}));
+}
+
 TEST(ErrorResponse, HasTheStatusOfItsCodeAndSaysWhenToTryAgain) {
     const auto full = error_response(Error(ErrorCode::kResourceExhausted, "full"), "r1");
     EXPECT_EQ(full.status, 429);
