@@ -39,6 +39,8 @@ struct HttpConfig {
 
 struct GrpcConfig {
     std::string listen = "127.0.0.1:5082";
+    std::int64_t threads_max = 32;
+    std::int64_t queue_requests_max = 1024;
 };
 
 struct OtlpConfig {

@@ -76,6 +76,10 @@ const Setting kTable[] = {
 
     {.key = "grpc.listen", .meaning = "Address of the gRPC API (`--grpc-listen`).",
      .ref = MS_MEMBER(grpc.listen), .form = TextForm::kAddress},
+    {.key = "grpc.threads_max", .meaning = "gRPC calls that are worked on at once.",
+     .ref = MS_MEMBER(grpc.threads_max), .minimum = 1, .maximum = 4096, .unit = "threads"},
+    {.key = "grpc.queue_requests_max", .meaning = "gRPC calls that wait for a thread or for their message; beyond it UNAVAILABLE with RetryInfo.",
+     .ref = MS_MEMBER(grpc.queue_requests_max), .minimum = 1, .maximum = 1e6, .unit = "calls"},
     {.key = "otlp.grpc_listen", .meaning = "Address of OTLP over gRPC (`--otlp-grpc-listen`).",
      .ref = MS_MEMBER(otlp.grpc_listen), .form = TextForm::kAddress},
     {.key = "otlp.http_listen", .meaning = "Address of OTLP over HTTP (`--otlp-http-listen`).",

@@ -276,6 +276,10 @@ public:
         return stats;
     }
 
+    const std::shared_ptr<MemoryBudget>& body_memory() const override {
+        return engine_.body_memory;
+    }
+
 private:
     /// Runs `work` on the loop's thread and waits for it.
     static void on_loop(HttpLoop& loop, const std::function<void()>& work) {

@@ -148,6 +148,9 @@ public:
     virtual void stop() = 0;
 
     virtual HttpServerStats stats() const = 0;
+
+    /// What counts the bodies of all requests; other protocols count theirs on it too.
+    virtual const std::shared_ptr<MemoryBudget>& body_memory() const = 0;
 };
 
 }  // namespace molesignal

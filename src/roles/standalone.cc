@@ -339,11 +339,9 @@ Result<> StandaloneServer::run() {
     services_.sql = sql_.get();
     services_.queries = &queries_;
     services_.started.store(true, std::memory_order_release);
-    MS_TRY(grpc_,
-           OtlpGrpcServer::start({.otlp_listen = config_.otlp.grpc_listen,
-                                  .grpc_listen = config_.grpc.listen,
-                                  .message_bytes_max = config_.http.body_bytes_max},
-                                 services_));
+    auto grpc_options = OtlpGrpcServer::Options::from(config_);
+    grpc_options.body_memory = http_->body_memory();
+    MS_TRY(grpc_, OtlpGrpcServer::start(grpc_options, services_));
     addresses_.otlp_grpc = grpc_->otlp_address();
     addresses_.grpc = grpc_->grpc_address();
     start_background();
