@@ -112,6 +112,7 @@ private:
     Awaitable<Step> read_chunked_body(Exchange& exchange, std::string& body);
     Step refuse_slow_body(Exchange& exchange);
     Step refuse_body_size(Exchange& exchange);
+    Step refuse_body_memory(Exchange& exchange, const Error& error);
     Step take_body_memory(Exchange& exchange, std::string& body, std::size_t bytes);
     Awaitable<bool> skip_body(std::uint64_t bytes);
 

@@ -162,11 +162,7 @@ void HttpConnection::work_on(Exchange& exchange) {
                     refuse_body_size(exchange);
                     return;
                 case ErrorCode::kResourceExhausted:
-                    refuse(exchange,
-                           {503,
-                            "overloaded",
-                            decoded.error().message(),
-                            "http.inflight_body_bytes_max"});
+                    refuse_body_memory(exchange, decoded.error());
                     return;
                 default:
                     refuse(exchange, {400, "bad_request", decoded.error().message()});

@@ -245,16 +245,25 @@ HttpConnection::Step HttpConnection::refuse_slow_body(Exchange& exchange) {
          "http.body_idle_timeout_ms"});
 }
 
+HttpConnection::Step HttpConnection::refuse_body_memory(Exchange& exchange, const Error& error) {
+    return refuse(exchange, {503, "overloaded", error.message(), "http.inflight_body_bytes_max"});
+}
+
 HttpConnection::Step HttpConnection::take_body_memory(Exchange& exchange,
                                                       std::string& body,
                                                       std::size_t bytes) {
-    const auto& framing = exchange.head.framing;
-    const auto bytes_max = framing.kind == BodyFraming::Kind::kLength
-                               ? static_cast<std::size_t>(framing.length)
-                               : engine_.options.body_bytes_max;
-    if (auto taken = reserve_body(body, bytes, bytes_max, exchange.body_memory); !taken) {
-        return refuse(exchange,
-                      {503, "overloaded", taken.error().message(), "http.inflight_body_bytes_max"});
+    // What is counted follows what has come, so that a length costs its sender as much as us. What
+    // is allocated goes ahead of it, because memory that nobody has touched is none: a body is
+    // moved once at most, and its pages appear as it is read.
+    const std::size_t length = exchange.head.framing.length;
+    const auto needed = bytes + kBodyPaddingBytes;
+    if (auto taken = exchange.body_memory.resize(static_cast<std::int64_t>(needed)); !taken) {
+        return refuse_body_memory(exchange, taken.error());
+    }
+    if (body.capacity() < needed) {
+        const auto ahead =
+            bytes <= kBodyReadBytesMax ? std::min(length, kBodyReadBytesMax) : length;
+        body.reserve(ahead + kBodyPaddingBytes);
     }
     return Step::kGo;
 }
@@ -314,8 +323,7 @@ HttpConnection::Awaitable<HttpConnection::Step> HttpConnection::read_sized_body(
     std::size_t filled = body.size();
     auto& wire_bytes = exchange.request.body_wire_bytes;
     for (wire_bytes = filled; filled < length; wire_bytes = filled) {
-        // Memory follows what has come, so that a length costs its sender as much as us. Growing
-        // step by step also zeroes what is about to be written while it is in the cache.
+        // Growing step by step zeroes what is about to be written while it is in the cache.
         const auto step = std::clamp(filled, kBodyReadBytesMin, kBodyReadBytesMax);
         const auto room = std::min(length, std::max(body.size(), filled + step));
         if (take_body_memory(exchange, body, room) != Step::kGo) {
@@ -364,8 +372,10 @@ HttpConnection::Awaitable<HttpConnection::Step> HttpConnection::read_chunked_bod
         if (wire_bytes > engine_.options.body_bytes_max) {
             co_return refuse_body_size(exchange);
         }
-        if (take_body_memory(exchange, body, wire_bytes) != Step::kGo) {
-            co_return Step::kAnswered;
+        if (auto taken = reserve_body(
+                body, wire_bytes, engine_.options.body_bytes_max, exchange.body_memory);
+            !taken) {
+            co_return refuse_body_memory(exchange, taken.error());
         }
         body.append(*piece);
     }
