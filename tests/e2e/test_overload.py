@@ -168,3 +168,15 @@ def test_idle_connections_make_room(start):
     assert any(connection.recv(1) == b"" for connection in idle[:1])
     for connection in idle:
         connection.close()
+
+
+def test_settings_of_a_stream_are_bounded(server):
+    status, _, body = server.request("POST", "/api/v1/streams", {"name": "app"})
+    path = f"/api/v1/streams/{json.loads(body)['id']}/settings"
+    many = [f"f{n}" for n in range(1001)]
+    for settings, expected in ((({"full_text_fields": many}), 413), ({"pinned_types": dict.fromkeys(many, "string")}, 413),
+                               ({"full_text_fields": ["x" * 257]}, 400), ({"pinned_types": {"": "string"}}, 400),
+                               ({"full_text_fields": many[:1000]}, 200)):
+        status, _, body = server.request("PUT", path, settings)
+        assert status == expected, body
+        assert status == 200 or b"ingester.field" in body
