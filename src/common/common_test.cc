@@ -71,6 +71,44 @@ TEST(Failpoint, FiresAtTheNamedHitOnce) {
     EXPECT_FALSE(arm_failpoints("common_test_point=explode"));
 }
 
+TEST(Failpoint, FailsWithTheWantedCodeFromTheNamedHitOn) {
+    ASSERT_TRUE(arm_failpoints("common_test_point=error(resource_exhausted)@2+"));
+    EXPECT_TRUE(pass_point());
+    for (int i = 0; i < 3; ++i) {
+        const auto passed = pass_point();
+        ASSERT_FALSE(passed);
+        EXPECT_EQ(passed.error().code(), ErrorCode::kResourceExhausted);
+    }
+    for (const auto* spec : {"common_test_point=error(nonsense)",
+                             "common_test_point=error@0",
+                             "common_test_point=error@+",
+                             "common_test_point=delay",
+                             "common_test_point=pause(3)",
+                             "common_test_point"}) {
+        EXPECT_FALSE(arm_failpoints(spec)) << spec;
+        EXPECT_FALSE(pass_point()) << "a wrong spec changes nothing";
+    }
+    disarm_failpoints();
+    EXPECT_TRUE(pass_point());
+}
+
+TEST(Failpoint, APausedThreadGoesOnWhenItIsDisarmed) {
+    ASSERT_TRUE(arm_failpoints("common_test_point=pause"));
+    std::atomic<bool> passed = false;
+    std::thread thread([&] {
+        (void)pass_point();
+        passed = true;
+    });
+    await_failpoint("common_test_point");
+    EXPECT_FALSE(passed);
+    EXPECT_TRUE(pass_point()) << "one hit: others are not held up";
+    disarm_failpoints();
+    thread.join();
+    ASSERT_TRUE(arm_failpoints("common_test_point=delay(1)@1+"));
+    EXPECT_TRUE(pass_point());
+    disarm_failpoints();
+}
+
 TEST(Ulid, SortsByTimeAndHasFixedShape) {
     SeededRandom random(1);
     const auto early = make_ulid(UnixNanos{1'000'000'000}, random);
