@@ -150,7 +150,11 @@ public:
     }
     Result<SpaceInfo> space(const std::string& /*path*/) override { return SpaceInfo{}; }
     Result<std::unique_ptr<DirectoryLock>> lock_directory(const std::string& /*path*/) override {
-        return std::make_unique<DirectoryLock>();
+        class Held final : public DirectoryLock {
+        public:
+            std::string identity() const override { return {}; }
+        };
+        return std::make_unique<Held>();
     }
 
 private:
