@@ -27,10 +27,7 @@ WalOptions small_log() {
 void write_log(MemoryFs& fs, Clock& clock) {
     MetricRegistry metrics;
     const auto context = RequestContext::background(clock, "fuzz");
-    auto opened =
-        Wal::open(context, kDirectory, small_log(), fs, clock, metrics, [](const WalBatch&) {
-            return Result<>();
-        });
+    auto opened = Wal::open(context, kDirectory, small_log(), fs, clock, metrics);
     require(opened.has_value(), "a new log opens");
     auto& wal = **opened;
     for (std::uint64_t queue = 1; queue <= 3; ++queue) {
@@ -113,20 +110,22 @@ void run(FuzzInput input) {
     MetricRegistry metrics;
     const auto context = RequestContext::background(clock, "fuzz");
     std::map<std::uint64_t, std::uint64_t> next;
-    auto opened =
-        Wal::open(context, kDirectory, small_log(), fs, clock, metrics, [&](const WalBatch& batch) {
-            require(batch.queue.value >= 1 && batch.queue.value <= 3, "the queue was made");
-            require(batch.rows == 1, "a batch has its rows");
-            require(as_text(batch.payload) == payload_of(batch.queue.value, batch.begin.value),
-                    "a delivered row is what was written");
-            auto& at = next[batch.queue.value];
-            require(batch.begin.value >= at, "rows come once, in order");
-            at = batch.begin.value + 1;
-            return Result<>();
-        });
-    if (opened) {
-        require((*opened)->close(context).has_value(), "what opened closes");
+    auto opened = Wal::open(context, kDirectory, small_log(), fs, clock, metrics);
+    if (!opened) {
+        return;
     }
+    const auto replayed = (*opened)->replay(context, [&](const WalBatch& batch) {
+        require(batch.queue.value >= 1 && batch.queue.value <= 3, "the queue was made");
+        require(batch.rows == 1, "a batch has its rows");
+        require(as_text(batch.payload) == payload_of(batch.queue.value, batch.begin.value),
+                "a delivered row is what was written");
+        auto& at = next[batch.queue.value];
+        require(batch.begin.value >= at, "rows come once, in order");
+        at = batch.begin.value + 1;
+        return Result<>();
+    });
+    require(replayed.has_value(), "what opened can be replayed");
+    require((*opened)->close(context).has_value(), "what opened closes");
 }
 
 }  // namespace

@@ -69,7 +69,10 @@ Result<std::unique_ptr<Ingester>> Ingester::open(
     const std::function<void(std::uint64_t)>& progress) {
     std::unique_ptr<Ingester> ingester(new Ingester(
         std::move(options), fs, catalogue, objects, clock, random, metrics, std::move(memory)));
-    MS_TRY_VOID(ingester->replay(context, progress));
+    if (auto replayed = ingester->replay(context, progress); !replayed) {
+        ingester->wal_.reset();
+        return std::move(replayed).error();
+    }
     if (auto settled = ingester->settle_after_replay(context); !settled) {
         (void)ingester->wal_->close(context);
         ingester->closed_ = true;

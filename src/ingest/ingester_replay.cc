@@ -38,21 +38,14 @@ ByteBuffer describe_queue(const StreamInfo& stream) {
 
 Result<> Ingester::replay(const RequestContext& context,
                           const std::function<void(std::uint64_t)>& progress) {
+    MS_TRY(wal_, Wal::open(context, options_.wal_directory, options_.wal, fs_, clock_, metrics_));
     std::uint64_t rows = 0;
-    MS_TRY(wal_,
-           Wal::open(context,
-                     options_.wal_directory,
-                     options_.wal,
-                     fs_,
-                     clock_,
-                     metrics_,
-                     [&](const WalBatch& batch) -> Result<> {
-                         MS_TRY_VOID(replay_batch(context, batch));
-                         rows += batch.rows;
-                         progress(rows);
-                         return {};
-                     }));
-    return {};
+    return wal_->replay(context, [&](const WalBatch& batch) -> Result<> {
+        MS_TRY_VOID(replay_batch(context, batch));
+        rows += batch.rows;
+        progress(rows);
+        return {};
+    });
 }
 
 Result<std::shared_ptr<Shard>> Ingester::replayed_shard(const RequestContext& context,
@@ -124,7 +117,11 @@ Result<> Ingester::replay_batch(const RequestContext& context, const WalBatch& r
         auto flushed = flusher_->flush(context, *shard, *frozen);
         if (!flushed) {
             shard->end_flush_failed(clock_.steady_now());
-            return std::move(flushed).error().wrap("flush while replaying the log");
+            // Whatever it is, it is not this record that is of no use.
+            const auto code = flushed.error().code() == ErrorCode::kCorruption
+                                  ? ErrorCode::kInternal
+                                  : flushed.error().code();
+            return Error(code, "flush while replaying the log: " + flushed.error().message());
         }
         shard->end_flush_committed(*flushed);
         MS_PASS_FAILPOINT(replay_after_flush);
@@ -137,8 +134,12 @@ Result<> Ingester::replay_batch(const RequestContext& context, const WalBatch& r
     }
     auto decoded = decode_batch(record.payload);
     if (!decoded) {
-        return std::move(decoded).error().wrap(
-            fmt::format("batch at position {} of shard {}", record.begin.value, shard->id().value));
+        // For the log: the record is set aside, the others go on.
+        return Error(ErrorCode::kCorruption,
+                     fmt::format("batch at position {} of shard {}: {}",
+                                 record.begin.value,
+                                 shard->id().value,
+                                 decoded.error().message()));
     }
     if (decoded->rows() != record.rows) {
         return Error(ErrorCode::kCorruption,

@@ -255,7 +255,7 @@ void StandaloneServer::report_durability() {
 }
 
 void StandaloneServer::report_replay() {
-    const auto& replay = ingester_->wal().replay_stats();
+    const auto replay = ingester_->wal().replay_stats();
     if (replay.segments > 0) {
         log_info("replayed the write-ahead log",
                  {{"segments", replay.segments},
