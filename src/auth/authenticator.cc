@@ -296,7 +296,7 @@ Result<std::optional<std::string>> Authenticator::ensure_bootstrap_token(
     }
     // Of several processes that start at once, one makes the token.
     const auto lease = catalogue_.acquire_lease(
-        context, kBootstrapLease, make_ulid(clock_.now(), random_), kBootstrapLeaseUs);
+        context, kBootstrapLease, make_ulid(clock_.now(), random_), kBootstrapLeaseUs, "");
     if (!lease) {
         if (lease.error().code() == ErrorCode::kConflict) {
             return std::optional<std::string>();

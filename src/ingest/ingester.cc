@@ -362,7 +362,8 @@ Result<std::shared_ptr<Shard>> Ingester::open_shard(const RequestContext& contex
     if (stream.open != nullptr && stream.open->is_open()) {
         return stream.open;
     }
-    MS_TRY(auto info, catalogue_.create_shard(context, stream.id));
+    MS_TRY(auto info,
+           catalogue_.create_shard(context, stream.id, fmt::format("{:016x}", wal_->log_id())));
     MS_PASS_FAILPOINT(ingest_shard_created);
     const auto description = describe_queue(stream.info);
     MS_TRY_VOID(wal_->create_queue(context, QueueId{info.id.value}, description));

@@ -28,7 +28,7 @@ Result<std::string> load_node_id(FileSystem& fs,
 
 Result<> OwnerLease::acquire(const RequestContext& context) {
     const auto ttl = std::chrono::microseconds(kTime).count();
-    MS_TRY(lease_, catalogue_.acquire_lease(context, kLeaseName, node_id_, ttl));
+    MS_TRY(lease_, catalogue_.acquire_lease(context, kLeaseName, node_id_, ttl, ""));
     held_ = true;
     return {};
 }

@@ -28,10 +28,10 @@ protected:
 
     /// As if the holder had not renewed in time.
     void take_away(std::string_view other) {
-        const auto held = catalogue_->acquire_lease(context_, "standalone", "first", 1);
+        const auto held = catalogue_->acquire_lease(context_, "standalone", "first", 1, "");
         ASSERT_TRUE(held);
         ASSERT_TRUE(catalogue_->release_lease(context_, *held));
-        ASSERT_TRUE(catalogue_->acquire_lease(context_, "standalone", other, 60'000'000));
+        ASSERT_TRUE(catalogue_->acquire_lease(context_, "standalone", other, 60'000'000, ""));
     }
 
     SystemClock clock_;
@@ -77,7 +77,7 @@ TEST_F(OwnerLeaseTest, ALeaseThatCameBackIsLostToo) {
     OwnerLease first(*catalogue_, "first");
     ASSERT_TRUE(first.take(context_));
     take_away("second");
-    const auto second = catalogue_->acquire_lease(context_, "standalone", "second", 60'000'000);
+    const auto second = catalogue_->acquire_lease(context_, "standalone", "second", 60'000'000, "");
     ASSERT_TRUE(second);
     ASSERT_TRUE(catalogue_->release_lease(context_, *second));
     const auto lost = first.renew(context_);
