@@ -27,11 +27,18 @@ std::int64_t floor_div(std::int64_t value, std::int64_t by) {
 }
 
 /// Which part a row belongs to: equal numbers, equal part.
-std::int64_t bucket_of(std::int64_t time_ns, std::int64_t first_hour) {
-    const auto hour = floor_div(time_ns, kHourNs);
-    // Days count below every hour number that is used.
-    return hour >= first_hour ? hour : floor_div(time_ns, kDayNs) - (std::int64_t{1} << 40);
-}
+struct Buckets {
+    std::int64_t first_hour = 0;
+    std::int64_t days_per_part = 1;
+
+    std::int64_t of(std::int64_t time_ns) const {
+        const auto hour = floor_div(time_ns, kHourNs);
+        // Days count below every hour number that is used.
+        return hour >= first_hour
+                   ? hour
+                   : floor_div(time_ns, kDayNs * days_per_part) - (std::int64_t{1} << 40);
+    }
+};
 
 std::vector<TimedRow> rows_by_time(std::span<const HotChunk> chunks) {
     std::vector<TimedRow> rows;
@@ -51,6 +58,28 @@ std::vector<TimedRow> rows_by_time(std::span<const HotChunk> chunks) {
         });
     }
     return rows;
+}
+
+/// Days for each part of older rows: as few as give at most `parts_max` parts.
+Buckets choose_buckets(std::span<const TimedRow> rows, UnixNanos now, std::size_t parts_max) {
+    constexpr std::array<std::int64_t, 5> kDays = {1, 7, 28, 364, 100'000};
+    Buckets buckets{.first_hour = floor_div(now.value, kHourNs) - (kHourlyParts - 1)};
+    for (const auto days : kDays) {
+        buckets.days_per_part = days;
+        std::size_t parts = 0;
+        std::int64_t last = 0;
+        for (const auto& row : rows) {
+            const auto bucket = buckets.of(row.time_ns);
+            if (parts == 0 || bucket != last) {
+                last = bucket;
+                ++parts;
+            }
+        }
+        if (parts <= parts_max) {
+            break;
+        }
+    }
+    return buckets;
 }
 
 /// Numbers the values of the service field over all chunks, in the order of their names.
@@ -234,18 +263,19 @@ void append_group(std::span<const TimedRow> group, const ServiceRanks& services,
 
 std::vector<PartSlice> plan_parts(std::span<const HotChunk> chunks,
                                   UnixNanos now,
-                                  std::uint64_t rows_per_group) {
+                                  std::uint64_t rows_per_group,
+                                  std::size_t parts_max) {
     MS_ASSERT(rows_per_group > 0);
     MS_ASSERT(chunks.size() < (std::size_t{1} << (32 - RowRef::kRowBits)));
     const auto rows = rows_by_time(chunks);
     const ServiceRanks services(chunks);
     const TextBytes text(chunks);
-    const auto first_hour = floor_div(now.value, kHourNs) - (kHourlyParts - 1);
+    const auto buckets = choose_buckets(rows, now, parts_max);
     std::vector<PartSlice> slices;
     for (std::size_t begin = 0; begin < rows.size();) {
-        const auto bucket = bucket_of(rows[begin].time_ns, first_hour);
+        const auto bucket = buckets.of(rows[begin].time_ns);
         auto end = begin + 1;
-        while (end < rows.size() && bucket_of(rows[end].time_ns, first_hour) == bucket) {
+        while (end < rows.size() && buckets.of(rows[end].time_ns) == bucket) {
             ++end;
         }
         PartSlice slice;

@@ -44,6 +44,29 @@ TEST(PartPlan, NewestHoursApartOlderRowsByDay) {
     EXPECT_EQ(slices[2].time_max_ns, now - 5 * kHour);
 }
 
+TEST(PartPlan, ABackfillOfManyDaysMakesFewParts) {
+    std::vector<std::int64_t> times = {kNow.value};
+    for (int day = 1; day <= 700; ++day) {
+        times.push_back(kNow.value - day * kDay);
+    }
+    const std::vector<HotChunk> chunks = {ChunkBuilder(0, times).build()};
+    EXPECT_EQ(plan_parts(chunks, kNow, 100).size(), 701U);
+    for (const std::size_t parts_max : {200U, 64U, 10U, 2U}) {
+        const auto slices = plan_parts(chunks, kNow, 100, parts_max);
+        EXPECT_LE(slices.size(), parts_max);
+        EXPECT_GT(slices.size(), parts_max / 9);
+        std::size_t rows = 0;
+        std::int64_t end = INT64_MIN;
+        for (const auto& slice : slices) {
+            rows += slice.rows.size();
+            EXPECT_GT(slice.time_min_ns, end) << "parts are disjoint in time";
+            end = slice.time_max_ns;
+        }
+        EXPECT_EQ(rows, times.size());
+        EXPECT_EQ(slices.back().rows.size(), 1U) << "the newest hours stay apart";
+    }
+}
+
 TEST(PartPlan, RowGroupsAreDisjointInTimeNewestFirstAndSortedByService) {
     const auto now = kNow.value;
     const std::vector<HotChunk> chunks = {

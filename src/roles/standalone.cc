@@ -371,6 +371,7 @@ void StandaloneServer::renew_lease() {
 void StandaloneServer::start_background() {
     background_.repeat(OwnerLease::kRenewalInterval, [this] { renew_lease(); });
     background_.repeat(std::chrono::seconds(1), [this] { update_gauges(); });
+    background_.repeat(std::chrono::seconds(1), [this] { ingester_->maintain(); });
     background_.repeat(
         std::chrono::seconds(config_.store.object.health_probe_interval_secs), [this] {
             auto context = RequestContext::background(clock_, "probe");

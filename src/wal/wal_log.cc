@@ -190,11 +190,32 @@ Result<Lsn> WalLog::append(QueueId id,
                                  size,
                                  options_.record_bytes_max));
     }
+    const WalRecordHeader header{.kind = WalRecordKind::kBatch,
+                                 .payload_bytes = static_cast<std::uint32_t>(payload_bytes),
+                                 .queue = id,
+                                 .position = begin,
+                                 .rows = rows,
+                                 .payload_crc = crc};
     inflight_gauge_.add(1);
     const auto asked = clock_.steady_now();
+    {
+        const MutexLock lock(mutex_);
+        inflight_gauge_.add(-1);
+        lock_seconds_.observe(static_cast<double>(clock_.steady_now().value - asked.value) * 1e-9);
+        auto lsn = append_rows_locked(header, payload);
+        if (lsn || lsn.error().code() != ErrorCode::kResourceExhausted ||
+            segments_.front() == active_ || segments_.front()->live_bytes > 0) {
+            return lsn;
+        }
+    }
+    // The oldest segment was in use when its last row went, and nothing was truncated since.
+    (void)collect_garbage();
     const MutexLock lock(mutex_);
-    inflight_gauge_.add(-1);
-    lock_seconds_.observe(static_cast<double>(clock_.steady_now().value - asked.value) * 1e-9);
+    return append_rows_locked(header, payload);
+}
+
+Result<Lsn> WalLog::append_rows_locked(const WalRecordHeader& header,
+                                       std::span<const Bytes> payload) {
     MS_TRY_VOID(check_writable_locked());
     while (mend_error_.has_value()) {
         // Without space: goes on by itself once there is some.
@@ -203,34 +224,32 @@ Result<Lsn> WalLog::append(QueueId id,
     if (pending_bytes_locked() > kPendingBytesMax) {
         MS_TRY_VOID(wait_locked(Lsn{next_lsn_.value - 1}, false));
     }
-    const auto found = queues_.find(id);
+    const auto found = queues_.find(header.queue);
     if (found == queues_.end()) {
-        return Error(ErrorCode::kNotFound, fmt::format("the log has no queue {}", id.value));
+        return Error(ErrorCode::kNotFound,
+                     fmt::format("the log has no queue {}", header.queue.value));
     }
-    if (found->second.next != begin) {
+    auto& queue = found->second;
+    if (queue.next != header.position) {
         return Error(ErrorCode::kInternal,
                      fmt::format("queue {} is at position {}, a batch begins at {}",
-                                 id.value,
-                                 found->second.next.value,
-                                 begin.value));
+                                 header.queue.value,
+                                 queue.next.value,
+                                 header.position.value));
     }
+    const auto size = record_bytes(header.payload_bytes);
     MS_TRY_VOID(ensure_room_locked(size, Purpose::kRows));
     no_space_ = false;
     const auto offset = active_->used_bytes;
-    const auto lsn = append_record_locked({.kind = WalRecordKind::kBatch,
-                                           .queue = id,
-                                           .position = begin,
-                                           .rows = rows,
-                                           .payload_crc = crc},
-                                          payload);
-    found->second.next = Position{begin.value + rows};
-    found->second.extents.push_back({.begin = begin,
-                                     .rows = rows,
-                                     .payload_bytes = static_cast<std::uint32_t>(payload_bytes),
-                                     .segment = active_->number,
-                                     .offset = offset,
-                                     .lsn = lsn});
-    active_->add_live(id, size);
+    const auto lsn = append_record_locked(header, payload);
+    queue.next = Position{header.position.value + header.rows};
+    queue.extents.push_back({.begin = header.position,
+                             .rows = header.rows,
+                             .payload_bytes = header.payload_bytes,
+                             .segment = active_->number,
+                             .offset = offset,
+                             .lsn = lsn});
+    active_->add_live(header.queue, size);
     return lsn;
 }
 

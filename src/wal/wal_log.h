@@ -126,6 +126,8 @@ private:
     std::uint64_t live_bytes_locked() const MS_REQUIRES(mutex_);
 
     // wal_log.cc
+    Result<Lsn> append_rows_locked(const WalRecordHeader& header, std::span<const Bytes> payload)
+        MS_REQUIRES(mutex_);
     Lsn append_record_locked(WalRecordHeader header, std::span<const Bytes> payload)
         MS_REQUIRES(mutex_);
     Result<Lsn> append_bookkeeping_locked(WalRecordHeader header, Bytes payload)

@@ -164,6 +164,21 @@ TEST_F(WalSpace, TheQueueThatPinsTheOldestSegmentIsNamedWhenTheBudgetIsNearlyUse
     EXPECT_TRUE(append(1, "room again"));
 }
 
+TEST_F(WalSpace, ASegmentThatWasInUseWhenItsLastRowWentIsNotInTheWay) {
+    options_.total_bytes_max = 4 * kSegment;
+    open();
+    ASSERT_TRUE(wal_->create_queue(context_, QueueId{1}, {}));
+    ASSERT_TRUE(append(1, std::string(1000, 'x')));
+    ASSERT_TRUE(wal_->truncate(context_, QueueId{1}, Position{1}));
+    // Nothing is truncated from here on; the first segment holds nothing, nor does anything free
+    // it.
+    std::uint64_t rows = 0;
+    while (append(1, std::string(2500, 'x'))) {
+        ++rows;
+    }
+    EXPECT_EQ(rows, 4U) << "one for each segment of the budget";
+}
+
 TEST_F(WalSpace, AQueueThatCouldNotBeMadeDurableIsNotThere) {
     open();
     ASSERT_TRUE(wal_->create_queue(context_, QueueId{1}, {}));

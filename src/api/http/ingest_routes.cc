@@ -58,15 +58,21 @@ Result<HttpResponse> ingest_logs(ApiCall& call, ApiServices& services) {
     // Rows in the log follow their course: a client that goes away does not stop them.
     auto context = call.context;
     context.cancel = CancelToken();
-    MS_TRY_VOID(services.ingester->ingest(context,
-                                          call.principal.org,
-                                          StreamType::kLogs,
-                                          stream,
-                                          std::move(decoded.batches),
-                                          raw_bytes,
-                                          mode));
+    MS_TRY(const auto receipt,
+           services.ingester->ingest(context,
+                                     call.principal.org,
+                                     StreamType::kLogs,
+                                     stream,
+                                     std::move(decoded.batches),
+                                     raw_bytes,
+                                     mode));
     count_ingested(services, "json", decoded, raw_bytes);
-    return HttpResponse::json(200, answer_text(decoded));
+    auto answer = answer_text(decoded);
+    if (mode != CommitMode::kAuto) {
+        answer.pop_back();
+        answer += fmt::format(R"(,"flushed":{}}})", receipt.flushed);
+    }
+    return HttpResponse::json(200, std::move(answer));
 }
 
 }  // namespace
