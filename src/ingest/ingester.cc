@@ -114,15 +114,22 @@ Result<IngestReceipt> Ingester::ingest(const RequestContext& context,
 
 bool Ingester::wait_for_flush(const RequestContext& context, Shard& shard, Position position) {
     constexpr std::chrono::seconds kLongest{30};
-    auto limited = context;
     const auto now = clock_.steady_now();
-    limited.deadline = now + kLongest;
+    auto give_up = now + kLongest;
     if (context.deadline != SteadyNanos::never()) {
         // Half of what is left: the answer must come before the caller gives up, or it sends again.
-        const auto half = std::chrono::nanoseconds((context.deadline.value - now.value) / 2);
-        limited.deadline = std::min(limited.deadline, now + half);
+        give_up = std::min(
+            give_up, now + std::chrono::nanoseconds((context.deadline.value - now.value) / 2));
     }
-    return shard.wait_for_checkpoint(limited, clock_, position).has_value();
+    auto limited = context;
+    while (!context.cancel.cancelled() && !wait_cancel_.cancelled() &&
+           clock_.steady_now() < give_up) {
+        limited.deadline = std::min(give_up, clock_.steady_now() + std::chrono::milliseconds(200));
+        if (shard.wait_for_checkpoint(limited, clock_, position)) {
+            return true;
+        }
+    }
+    return shard.checkpoint() >= position;
 }
 
 Result<> Ingester::store(const RequestContext& context,

@@ -135,6 +135,9 @@ public:
     /// Flushes everything acknowledged before the call; returns when it is in parts.
     Result<> flush_all(const RequestContext& context);
 
+    /// Whoever waits for a flush (kWaitFor, kForce) gets the answer now: not flushed.
+    void stop_waiting() { wait_cancel_.cancel(); }
+
     /// To be called about once a second.
     void maintain() { wal_->maintain(); }
 
@@ -235,7 +238,8 @@ private:
     std::unique_ptr<Wal> wal_;
     std::unique_ptr<Flusher> flusher_;
     std::string owner_;  ///< The log's name in the catalogue.
-    CancelToken flush_cancel_;
+    const CancelToken flush_cancel_;
+    const CancelToken wait_cancel_;
 
     /// Never held over a call to a shard, the log, the catalogue or the object store.
     mutable Mutex mutex_;

@@ -168,8 +168,10 @@ Result<bool> SqlCatalogue::migrate_one(const RequestContext& context) {
     bool more = false;
     const auto apply = [&](SqlConnection& connection) -> Result<> {
         const auto& dialect = database_.dialect;
-        if (!dialect.lock_migrations.empty()) {
-            MS_TRY_VOID(connection.query(context, dialect.lock_migrations, {}));
+        for (const auto statement : {dialect.lift_time_limit, dialect.lock_migrations}) {
+            if (!statement.empty()) {
+                MS_TRY_VOID(connection.query(context, statement, {}));
+            }
         }
         MS_TRY_VOID(connection.query(context,
                                      "CREATE TABLE IF NOT EXISTS schema_migrations ("
