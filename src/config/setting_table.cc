@@ -158,7 +158,7 @@ const Setting kTable[] = {
      .ref = MS_MEMBER(store.object.secret_key), .form = TextForm::kSecret},
     {.key = "store.object.path_style", .meaning = "`s3`: the bucket is the first part of the path instead of the host name.",
      .ref = MS_MEMBER(store.object.path_style)},
-    {.key = "store.object.op_timeout_secs", .meaning = "Longest time of one operation, retries included.",
+    {.key = "store.object.op_timeout_secs", .meaning = "Longest time of one operation, retries included; a put has as much more as its body takes at 1 MiB/s.",
      .ref = MS_MEMBER(store.object.op_timeout_secs), .minimum = 1, .maximum = 3600, .unit = "s"},
     {.key = "store.object.max_concurrency", .meaning = "Operations that run at once.",
      .ref = MS_MEMBER(store.object.max_concurrency), .minimum = 1, .maximum = 1024, .unit = "operations"},

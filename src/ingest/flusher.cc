@@ -7,6 +7,7 @@
 
 #include "common/failpoint.h"
 #include "common/log.h"
+#include "objectstore/verify_object.h"
 #include "parquet/part_plan.h"
 #include "parquet/part_writer.h"
 
@@ -249,15 +250,7 @@ Result<> Flusher::store_part(const RequestContext& context,
                              const WrittenPart& part) {
     MS_TRY_VOID(objects_.put(context, key, part.file));
     MS_PASS_FAILPOINT(flush_part_put);
-    MS_TRY(const auto meta, objects_.head(context, key));
-    if (!meta.has_value() || meta->size_bytes != part.file.size()) {
-        return Error(ErrorCode::kUnavailable,
-                     fmt::format("object {} has {} bytes after a put of {}",
-                                 key,
-                                 meta.has_value() ? meta->size_bytes : 0,
-                                 part.file.size()));
-    }
-    return {};
+    return verify_object(context, objects_, key, part.file);
 }
 
 }  // namespace molesignal
