@@ -11,6 +11,7 @@ namespace molesignal {
 namespace {
 
 constexpr std::uint64_t kAheadBytes = 256U << 10U;
+constexpr std::uint64_t kGapBytesMax = 4U << 10U;
 /// More than this are no bad sectors: the device is lost, and what it holds may come back.
 constexpr std::uint64_t kBadRecordsMax = 256;
 
@@ -27,8 +28,9 @@ Result<std::size_t> read_twice(File& file, std::uint64_t offset, MutableBytes ou
 Result<Bytes> WalRecordReader::bytes_at(std::uint64_t offset, std::uint64_t count) {
     const auto end = begin_ + buffer_.size();
     if (offset < begin_ || offset + count > end) {
-        // Records of one queue may lie far apart; only what follows closely is read ahead.
-        const bool follows = !buffer_.empty() && offset >= begin_ && offset <= end + kAheadBytes;
+        // Records of one queue may lie far apart, with those of many others in between: only what
+        // follows closely is read ahead.
+        const bool follows = !buffer_.empty() && offset >= begin_ && offset <= end + kGapBytesMax;
         const auto wanted = follows ? std::max(count, kAheadBytes) : count;
         buffer_.resize(wanted);
         begin_ = offset;
