@@ -30,7 +30,7 @@ class LossyDisk:
     def __init__(self, path, seed):
         self.path = path
         path.mkdir()
-        program = os.environ.get("MS_LOSSY_FS", str(pathlib.Path(__file__).resolve().parents[2]
+        program = os.environ.get("MS_TEST_LOSSY_FS", str(pathlib.Path(__file__).resolve().parents[2]
                                                     / "build/release/tests/power/ms_lossy_fs"))
         self.process = subprocess.Popen([program, str(path), "--seed", str(seed)], stdout=subprocess.PIPE, text=True)
         if self.process.stdout.readline() != "ready\n":
