@@ -521,11 +521,11 @@ void StandaloneServer::update_gauges() {
         .set(static_cast<double>(memory_->used_bytes()));
     health_.set_problem(
         "wal",
-        Health::Severity::kDegraded,
+        wal.read_only ? Health::Severity::kDegraded : Health::Severity::kWarning,
         wal.read_only ? "the write-ahead log is read-only after a failed write"
         : wal.out_of_space
             ? "the disk of the write-ahead log is full: rows are refused until there "
-              "is space, then taken by themselves"
+              "is space, then taken by themselves; reads go on"
             : "");
     report_log_damage();
     constexpr std::uint64_t kFailuresToReport = 3;

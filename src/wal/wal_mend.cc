@@ -165,6 +165,11 @@ void WalLog::maintain() {
         }
     }
     rebuild_reserve();
+    const MutexLock lock(mutex_);
+    const auto space = fs_.space(directory_);
+    if (no_space_ && space && space->available_bytes >= options_.segment_bytes) {
+        no_space_ = !check_space_locked(options_.segment_bytes);  // Though nobody may write now.
+    }
 }
 
 Result<> WalLog::close(const RequestContext& context) {
