@@ -105,6 +105,8 @@ def check(server, ledger, salt):
             "POST", "/api/v1/query",
             {"language": "sql", "statement": f"SELECT writer, seq, crc, text FROM logs.{stream}"},
             {"Accept": "application/x-ndjson"}, timeout=120)
+        if status == 400 and not acknowledged:
+            continue  # Made a moment before the kill: it has no columns yet.
         if status != 200:
             faults.append(f"{stream}: the query answered {status}: {body[:300]}")
             continue
