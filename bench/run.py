@@ -5,7 +5,7 @@
 
 CPU is the server process's own user and system time, from its start to the flushed end; wall time is not reported.
 The latency stage compares the acknowledgement of small requests with a bare loop of write and fdatasync by as many
-threads that share syncs, in the same run.
+threads that share syncs, in the same run. Needs: scripts/build release molesignal ms_loggen ms_ack_latency
 """
 import argparse
 import http.client
@@ -92,75 +92,11 @@ def load(server, path, writers, batch_bytes):
     return accepted[0]
 
 
-def percentile(values, share):
-    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
-
-
-def acknowledgement_seconds(server, writers, requests):
-    row = json.dumps({"level": "info", "service": "latency", "message": "x" * 120}).encode()
-    times, lock = [], threading.Lock()
-
-    def run():
-        host, port = server.addresses["http"].rsplit(":", 1)
-        connection = http.client.HTTPConnection(host, int(port), timeout=60)
-        own = []
-        for _ in range(requests):
-            begin = time.perf_counter()
-            connection.request("POST", "/api/v1/ingest/logs/latency", row)
-            connection.getresponse().read()
-            own.append(time.perf_counter() - begin)
-        with lock:
-            times.extend(own)
-
-    threads = [threading.Thread(target=run) for _ in range(writers)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return times
-
-
-def bare_commit_seconds(directory, writers, requests):
-    """The baseline: threads that append 256 bytes and wait for a shared fdatasync."""
-    descriptor = os.open(os.path.join(directory, "bare"), os.O_RDWR | os.O_CREAT)
-    os.posix_fallocate(descriptor, 0, 64 << 20)
-    os.fsync(descriptor)
-    condition = threading.Condition()
-    state = {"written": 0, "durable": 0, "syncing": False}
-    times = []
-
-    def commit():
-        with condition:
-            os.pwrite(descriptor, b"r" * 256, state["written"] * 256)
-            state["written"] += 1
-            mine = state["written"]
-            while state["durable"] < mine:
-                if state["syncing"]:
-                    condition.wait()
-                    continue
-                state["syncing"] = True
-                target = state["written"]
-                condition.release()
-                os.fdatasync(descriptor)
-                condition.acquire()
-                state["syncing"], state["durable"] = False, target
-                condition.notify_all()
-
-    def run():
-        own = []
-        for _ in range(requests):
-            begin = time.perf_counter()
-            commit()
-            own.append(time.perf_counter() - begin)
-        times.extend(own)
-
-    threads = [threading.Thread(target=run) for _ in range(writers)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    os.close(descriptor)
-    return times
+def acknowledgement(options, server, scratch):
+    """Times of small requests beside those of a bare group commit on the same disk (bench/ack_latency.cc)."""
+    done = subprocess.run([options.ack_latency, "--http", server.addresses["http"], "--directory", str(scratch),
+                           "--writers", "16", "--requests", "500"], capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
 
 
 def measure_queries(server, pid, trace_id):
@@ -206,11 +142,11 @@ def run(options, scratch):
     assert counted == options.rows + 1, counted
     report["queries"] = measure_queries(server, pid, trace_id)
     if not options.no_latency:
-        ours = acknowledgement_seconds(server, 16, 100)
-        bare = bare_commit_seconds(scratch, 16, 100)
-        report["ack_p99_ms"] = round(percentile(ours, 0.99) * 1000, 2)
-        report["bare_p99_ms"] = round(percentile(bare, 0.99) * 1000, 2)
-        report["ack_by_bare_p99"] = round(percentile(ours, 0.99) / percentile(bare, 0.99), 2)
+        times = acknowledgement(options, server, scratch)
+        ours, bare = times["acknowledgement_us"], times["bare_commit_us"]
+        report["ack_p50_us"], report["ack_p99_us"] = ours["p50"], ours["p99"]
+        report["bare_p50_us"], report["bare_p99_us"] = bare["p50"], bare["p99"]
+        report["ack_by_bare_p99"] = round(ours["p99"] / bare["p99"], 2)
     server.terminate()
     return report
 
@@ -233,6 +169,7 @@ def main():
     parser.add_argument("--json", help="write the report there")
     parser.add_argument("--binary", default=str(ROOT / "build/release/molesignal"))
     parser.add_argument("--loggen", default=str(ROOT / "build/release/loggen"))
+    parser.add_argument("--ack-latency", default=str(ROOT / "build/release/ack_latency"))
     parser.add_argument("--no-latency", action="store_true")
     options = parser.parse_args()
     with scratch_directory("bench") as scratch:

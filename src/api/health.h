@@ -56,7 +56,9 @@ private:
     mutable Mutex mutex_;
     Phase phase_ MS_GUARDED_BY(mutex_) = Phase::kStarting;
     std::uint64_t replayed_rows_ MS_GUARDED_BY(mutex_) = 0;
-    std::vector<Component> components_ MS_GUARDED_BY(mutex_);
+    /// What every server has comes first, so that the list does not depend on who reports first.
+    std::vector<Component> components_ MS_GUARDED_BY(mutex_) = {
+        {.name = "object_store"}, {.name = "catalogue"}, {.name = "wal"}, {.name = "flush"}};
 };
 
 }  // namespace molesignal

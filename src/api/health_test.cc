@@ -30,6 +30,16 @@ TEST(Health, IsReadyOnlyBetweenReplayAndDrain) {
     EXPECT_EQ(Health::livez().status, 200);
 }
 
+TEST(Health, TheListOfComponentsDoesNotDependOnWhoReportsFirst) {
+    Health health;
+    health.set_phase(Health::Phase::kReady);
+    const auto before = health.healthz().body;
+    health.report_probe("catalogue", {});
+    health.set_problem("wal", Health::Severity::kDegraded, "");
+    EXPECT_EQ(health.healthz().body, before);
+    EXPECT_THAT(before, HasSubstr(R"("object_store":{"ok":true,)"));
+}
+
 TEST(Health, ThreeFailedProbesDegradeOneSuccessRestores) {
     Health health;
     health.set_phase(Health::Phase::kReady);

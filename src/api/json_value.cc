@@ -5,6 +5,9 @@
 #include <fmt/format.h>
 #include <simdjson.h>
 
+#include "common/nearest_name.h"
+#include "common/time_argument.h"
+
 namespace molesignal {
 
 struct JsonObject::Implementation {
@@ -38,7 +41,7 @@ std::optional<simdjson::dom::element> find(const simdjson::dom::object& object,
 
 Result<JsonObject> JsonObject::parse(std::string_view text, std::size_t bytes_max) {
     if (text.size() > bytes_max) {
-        return Error(ErrorCode::kInvalidArgument,
+        return Error(ErrorCode::kTooLarge,
                      fmt::format("the request body has {} bytes, this route takes at most {}",
                                  text.size(),
                                  bytes_max));
@@ -61,11 +64,15 @@ Result<JsonObject> JsonObject::parse(std::string_view text, std::size_t bytes_ma
 Result<> JsonObject::allow_only(const std::vector<std::string_view>& known) const {
     for (const auto member : implementation_->object) {
         if (std::ranges::find(known, member.key) == known.end()) {
-            return Error(ErrorCode::kInvalidArgument,
-                         fmt::format("unknown member '{}{}'; known are {}",
-                                     implementation_->path,
-                                     member.key,
-                                     fmt::join(known, ", ")));
+            const auto nearest = nearest_name(member.key, known);
+            return Error(
+                ErrorCode::kInvalidArgument,
+                fmt::format(
+                    "unknown member '{}{}'{}; known are {}",
+                    implementation_->path,
+                    member.key,
+                    nearest.has_value() ? fmt::format("; did you mean '{}'?", *nearest) : "",
+                    fmt::join(known, ", ")));
         }
     }
     return {};
@@ -102,6 +109,28 @@ Result<std::optional<std::int64_t>> JsonObject::integer(std::string_view name) c
         return wrong_type(implementation_->path, name, "an integer");
     }
     return std::optional(value);
+}
+
+bool JsonObject::is_text(std::string_view name) const {
+    const auto element = find(implementation_->object, name);
+    return element.has_value() && element->is_string();
+}
+
+Result<std::optional<std::int64_t>> JsonObject::time(std::string_view name, UnixNanos now) const {
+    if (!is_text(name)) {
+        auto number = integer(name);
+        if (!number) {
+            return wrong_type(
+                implementation_->path, name, "a time: microseconds since 1970 or a text");
+        }
+        return number;
+    }
+    MS_TRY(const auto value, text(name));
+    auto parsed = parse_time_argument(*value, now);
+    if (!parsed) {
+        return std::move(parsed).error().wrap(fmt::format("'{}{}'", implementation_->path, name));
+    }
+    return std::optional(*parsed);
 }
 
 Result<std::optional<std::vector<std::string>>> JsonObject::texts(std::string_view name) const {

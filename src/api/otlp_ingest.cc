@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "api/error_form.h"
 #include "api/ingest_settings.h"
 #include "ingest/otlp_decoder.h"
 #include "net/http.h"
@@ -11,11 +12,6 @@ namespace molesignal {
 namespace {
 
 constexpr int kRetryDelaySeconds = 1;
-
-bool is_retryable(ErrorCode code) {
-    return code == ErrorCode::kResourceExhausted || code == ErrorCode::kUnavailable ||
-           code == ErrorCode::kTimeout;
-}
 
 void append_varint(std::string& out, std::uint64_t value) {
     while (value >= 0x80) {
@@ -33,35 +29,10 @@ void append_field(std::string& out, std::uint32_t number, std::string_view conte
 
 }  // namespace
 
-int grpc_code(ErrorCode code) {
-    switch (code) {
-        case ErrorCode::kInvalidArgument:
-            return 3;
-        case ErrorCode::kTimeout:
-            return 4;
-        case ErrorCode::kNotFound:
-            return 5;
-        case ErrorCode::kForbidden:
-            return 7;
-        case ErrorCode::kConflict:
-            return 10;
-        case ErrorCode::kResourceExhausted:
-        case ErrorCode::kUnavailable:
-            return 14;
-        case ErrorCode::kUnauthenticated:
-            return 16;
-        case ErrorCode::kCancelled:
-            return 1;
-        case ErrorCode::kCorruption:
-        case ErrorCode::kInternal:
-            return 13;
-    }
-    return 13;
-}
-
 std::string encode_rpc_status(const Error& error, OtlpEncoding encoding) {
+    const auto& form = error_form(error.code());
     if (encoding == OtlpEncoding::kJson) {
-        std::string out = fmt::format(R"({{"code":{},"message":)", grpc_code(error.code()));
+        std::string out = fmt::format(R"({{"code":{},"message":)", form.grpc_code);
         append_json_string(out, error.message());
         return out + "}";
     }
@@ -69,9 +40,9 @@ std::string encode_rpc_status(const Error& error, OtlpEncoding encoding) {
     // form.
     std::string out;
     append_varint(out, 1U << 3U);
-    append_varint(out, static_cast<std::uint64_t>(grpc_code(error.code())));
+    append_varint(out, static_cast<std::uint64_t>(form.grpc_code));
     append_field(out, 2, error.message());
-    if (is_retryable(error.code())) {
+    if (form.retryable) {
         std::string duration;
         append_varint(duration, 1U << 3U);
         append_varint(duration, kRetryDelaySeconds);
@@ -112,14 +83,18 @@ Result<OtlpAnswer> ingest_otlp_logs(const RequestContext& context,
                                     OtlpEncoding encoding,
                                     const std::string& protocol) {
     MS_TRY_VOID(check_stream_name(stream));
-    MS_TRY(const auto settings,
-           decode_settings(context, services, principal.org, StreamType::kLogs, stream));
-    const auto limits = decode_limits(services.config);
-    auto result = encoding == OtlpEncoding::kProtobuf
-                      ? decode_otlp_logs(body, limits, settings)
-                      : decode_otlp_logs_json(as_text(body), limits, settings);
-    MS_TRY(auto decoded, std::move(result));
-    count_ingested(services, protocol, decoded, body.size());
+    MS_TRY(auto decoded,
+           decode_for_stream(context,
+                             services,
+                             principal.org,
+                             StreamType::kLogs,
+                             stream,
+                             [&](const DecodeLimits& limits, const DecodeSettings& settings) {
+                                 return encoding == OtlpEncoding::kProtobuf
+                                            ? decode_otlp_logs(body, limits, settings)
+                                            : decode_otlp_logs_json(
+                                                  as_text(body), limits, settings);
+                             }));
     OtlpAnswer answer{.rejected = decoded.rejected, .message = {}};
     constexpr std::size_t kReasonsMax = 5;
     for (std::size_t i = 0; i < std::min(kReasonsMax, decoded.errors.size()); ++i) {
@@ -135,9 +110,10 @@ Result<OtlpAnswer> ingest_otlp_logs(const RequestContext& context,
                                           principal.org,
                                           StreamType::kLogs,
                                           stream,
-                                          std::move(decoded.batch),
+                                          std::move(decoded.batches),
                                           body.size(),
                                           CommitMode::kAuto));
+    count_ingested(services, protocol, decoded, body.size());
     return answer;
 }
 

@@ -39,8 +39,4 @@ std::string encode_export_response(const OtlpAnswer& answer, OtlpEncoding encodi
 /// gRPC's details.
 std::string encode_rpc_status(const Error& error, OtlpEncoding encoding);
 
-/// The gRPC status code of an error. What is worth retrying is UNAVAILABLE: clients drop data on
-/// RESOURCE_EXHAUSTED without RetryInfo.
-int grpc_code(ErrorCode code);
-
 }  // namespace molesignal

@@ -1,11 +1,13 @@
 #pragma once
 
 #include <atomic>
+#include <memory>
 #include <string>
 
 #include "api/health.h"
 #include "auth/authenticator.h"
 #include "common/clock.h"
+#include "common/memory_budget.h"
 #include "common/metrics.h"
 #include "common/random.h"
 #include "config/config.h"
@@ -25,6 +27,7 @@ struct ApiServices {
     MetricRegistry& metrics;
     Health& health;
     std::string version;
+    std::shared_ptr<MemoryBudget> memory;  ///< The process's; may be null.
 
     std::atomic<bool> started{false};
     Catalogue* catalogue = nullptr;
@@ -32,6 +35,8 @@ struct ApiServices {
     Ingester* ingester = nullptr;
     SqlEngine* sql = nullptr;
     QueryRegistry* queries = nullptr;
+    /// Counts decoded rows until they are on their way (ingester.decode_memory_mb).
+    std::shared_ptr<MemoryBudget> decode_memory;
 };
 
 }  // namespace molesignal

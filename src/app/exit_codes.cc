@@ -21,6 +21,8 @@ ExitCode exit_code_of(const Error& error) {
         case ErrorCode::kConflict:
         case ErrorCode::kCorruption:
         case ErrorCode::kInternal:
+        case ErrorCode::kTooLarge:
+        case ErrorCode::kLimitReached:
             return ExitCode::kFailure;
     }
     return ExitCode::kFailure;

@@ -8,7 +8,7 @@
 #include "app/commands.h"
 #include "app/server_connection.h"
 #include "app/text_table.h"
-#include "app/time_argument.h"
+#include "common/time_argument.h"
 
 namespace molesignal {
 

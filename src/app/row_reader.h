@@ -50,7 +50,7 @@ public:
     RowReader(std::unique_ptr<ByteSource> source, RowFormat format, Limits limits);
 
     /// The next chunk; false at the end. kInvalidArgument: broken compression, or a document that
-    /// is not complete; kResourceExhausted: a limit.
+    /// is not complete; kTooLarge: a limit.
     Result<bool> next(RowChunk& chunk);
 
     /// Compressed bytes read so far, and in all (0 if unknown).

@@ -1,5 +1,6 @@
 #include <csignal>
 #include <memory>
+#include <optional>
 #include <thread>
 
 #include <CLI/CLI.hpp>
@@ -8,9 +9,11 @@
 
 #include "app/commands.h"
 #include "app/config_options.h"
+#include "app/failpoint_file.h"
 #include "app/version.h"
 #include "common/failpoint.h"
 #include "common/log.h"
+#include "common/request_context.h"
 #include "roles/standalone.h"
 
 namespace molesignal {
@@ -20,6 +23,7 @@ struct ServerFlags {
     ConfigOptions config;
     std::string ready_file;
     std::string failpoints;
+    std::string failpoints_file;
 };
 
 void configure_log_from(const Config& config, const Clock& clock) {
@@ -37,22 +41,54 @@ sigset_t ending_signals() {
     return set;
 }
 
-/// Waits for the first signal; from then on a second one ends the process at once: what was
-/// acknowledged is in the log already.
-void wait_for_signal() {
-    const auto set = ending_signals();
-    int number = 0;
-    while (::sigwait(&set, &number) != 0) {
+/// Hears the ending signals from the begin of the start on. The first one cancels the start, or
+/// begins the drain; a second one ends the process at once: what was acknowledged is in the log
+/// already. The signals are blocked before any thread starts, so that only its thread gets them,
+/// which lives as long as the process.
+class EndingSignals {
+public:
+    EndingSignals() : state_(std::make_shared<State>()) {
+        std::thread([state = state_] { listen(*state); }).detach();
     }
-    std::thread([set] {
-        int second = 0;
-        while (::sigwait(&set, &second) != 0) {
+
+    /// Set by the first signal.
+    const CancelToken& stop() const { return state_->stop; }
+    void wait() {
+        auto& state = *state_;
+        const MutexLock lock(state.mutex);
+        while (!state.stop.cancelled()) {
+            state.heard.wait(state.mutex);
         }
+    }
+
+private:
+    struct State {
+        CancelToken stop;
+        Mutex mutex;
+        CondVar heard;
+    };
+    static int next_signal() {
+        const auto set = ending_signals();
+        int number = 0;
+        while (::sigwait(&set, &number) != 0) {
+        }
+        return number;
+    }
+    static void listen(State& state) {
+        const auto number = next_signal();
+        log_info("stopping", {{"signal", number == SIGINT ? "SIGINT" : "SIGTERM"}});
+        {
+            const MutexLock lock(state.mutex);
+            state.stop.cancel();
+            state.heard.notify_all();
+        }
+        next_signal();
         log_warn("a second signal: ending without finishing requests");
         ::_exit(static_cast<int>(ExitCode::kInterrupted));
-    }).detach();
-    log_info("draining", {{"signal", number == SIGINT ? "SIGINT" : "SIGTERM"}});
-}
+    }
+
+    std::shared_ptr<State> state_;
+};
 
 void say_where(const CommandContext& context, const Standalone& server) {
     const auto& at = server.addresses();
@@ -76,6 +112,59 @@ void say_where(const CommandContext& context, const Standalone& server) {
     }
 }
 
+/// The file of an earlier run says addresses that nobody listens on.
+Result<> remove_ready_file(FileSystem& fs, const std::string& path) {
+    if (path.empty()) {
+        return {};
+    }
+    auto removed = fs.remove(path);
+    if (!removed && removed.error().code() == ErrorCode::kNotFound) {
+        return {};
+    }
+    return removed;
+}
+
+ExitCode serve(CommandContext& context,
+               const ServerFlags& flags,
+               const Config& config,
+               EndingSignals& signals) {
+    if (auto removed = remove_ready_file(context.fs, flags.ready_file); !removed) {
+        return context.fail(removed.error());
+    }
+    auto server = Standalone::start(config,
+                                    std::string(version_number()),
+                                    context.fs,
+                                    context.clock,
+                                    context.random,
+                                    signals.stop());
+    if (!server) {
+        if (signals.stop().cancelled()) {
+            log_info("stopped before the server was ready");
+            return ExitCode::kOk;
+        }
+        return context.fail(server.error());
+    }
+    // Before the ready file: who waits for it may look for the first token at once.
+    say_where(context, **server);
+    if (!flags.ready_file.empty()) {
+        if (const auto written =
+                write_ready_file(context.fs, flags.ready_file, (*server)->addresses(), ::getpid());
+            !written) {
+            (void)(*server)->drain();
+            return context.fail(written.error());
+        }
+    }
+    signals.wait();
+    (void)remove_ready_file(context.fs, flags.ready_file);
+    const auto drained = (*server)->drain();
+    server->reset();
+    if (!drained) {
+        return context.fail(drained.error());
+    }
+    log_info("stopped");
+    return ExitCode::kOk;
+}
+
 ExitCode run_server(CommandContext& context, const ServerFlags& flags) {
     if (!flags.failpoints.empty()) {
         if (const auto armed = arm_failpoints(flags.failpoints); !armed) {
@@ -87,32 +176,17 @@ ExitCode run_server(CommandContext& context, const ServerFlags& flags) {
         return context.fail(loaded.error());
     }
     configure_log_from(loaded->config, context.clock);
-    // Blocked before any thread starts, so that only wait_for_signal gets them.
     const auto set = ending_signals();
     ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
     ::signal(SIGPIPE, SIG_IGN);
-    auto server = Standalone::start(
-        loaded->config, std::string(version_number()), context.fs, context.clock, context.random);
-    if (!server) {
-        return context.fail(server.error());
+    EndingSignals signals;
+    log_info("starting",
+             {{"version", version_number()}, {"data_dir", loaded->config.node.data_dir}});
+    std::optional<FailpointFile> failpoint_file;
+    if (!flags.failpoints_file.empty()) {
+        failpoint_file.emplace(context.fs, context.clock, flags.failpoints_file);
     }
-    if (!flags.ready_file.empty()) {
-        if (const auto written =
-                write_ready_file(context.fs, flags.ready_file, (*server)->addresses(), ::getpid());
-            !written) {
-            (void)(*server)->drain();
-            return context.fail(written.error());
-        }
-    }
-    say_where(context, **server);
-    wait_for_signal();
-    const auto drained = (*server)->drain();
-    server->reset();
-    if (!drained) {
-        return context.fail(drained.error());
-    }
-    log_info("stopped");
-    return ExitCode::kOk;
+    return serve(context, flags, loaded->config, signals);
 }
 
 }  // namespace
@@ -129,6 +203,7 @@ void register_standalone_command(CLI::App& app, CommandContext& context) {
                         flags->ready_file,
                         "Write addresses and process id there (JSON) when ready");
     command->add_option("--failpoints", flags->failpoints)->group("");
+    command->add_option("--failpoints-file", flags->failpoints_file)->group("");
     command->callback([&context, flags] {
         context.run = [&context, flags] { return run_server(context, *flags); };
     });

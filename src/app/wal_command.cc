@@ -82,7 +82,8 @@ std::string inspection_json(const WalInspection& log) {
     return fmt::format(
         R"({{"log_id":"{:016x}","accepted_lsn":{},"batches":{},"rows":{},"torn_bytes":{},)"
         R"("damaged_records":{},"records":{{"batch":{},"queue_created":{},"truncate":{},)"
-        R"("queue_deleted":{},"checkpoint":{}}},"segments":[{}],"queues":[{}],"damage":{}}})"
+        R"("queue_deleted":{},"checkpoint":{},"mark":{}}},"segments":[{}],"queues":[{}],)"
+        R"("damage":{}}})"
         "\n",
         log.log_id,
         log.accepted_lsn.value,
@@ -95,6 +96,7 @@ std::string inspection_json(const WalInspection& log) {
         log.records.truncates,
         log.records.queues_deleted,
         log.records.checkpoints,
+        log.records.marks,
         segments,
         queues,
         json_list(log.damage));

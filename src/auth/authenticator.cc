@@ -22,6 +22,22 @@ Error refused() {
                  "create`");
 }
 
+/// The token of the Authorization header.
+Result<std::string> token_text(std::optional<std::string_view> authorization) {
+    if (!authorization.has_value()) {
+        return Error(ErrorCode::kUnauthenticated,
+                     "send a token: `Authorization: Bearer ms_…`, or Basic with the token as "
+                     "password");
+    }
+    auto text = token_of_header(*authorization);
+    if (!text.has_value()) {
+        return Error(ErrorCode::kUnauthenticated,
+                     "the Authorization header holds no token: `Bearer ms_…`, or Basic with the "
+                     "token as password");
+    }
+    return *std::move(text);
+}
+
 /// Headers choose among the credential's organisations: exactly its slug or id, or nothing.
 Result<> check_organizations(const std::vector<std::string>& named, const Principal& principal) {
     for (const auto& name : named) {
@@ -64,22 +80,24 @@ Result<std::vector<std::string>> check_permissions(const std::vector<std::string
 Authenticator::Authenticator(Catalogue& catalogue,
                              Clock& clock,
                              Random& random,
-                             AuthMode mode,
+                             const AuthConfig& config,
                              Organization default_organization)
     : catalogue_(catalogue),
       clock_(clock),
       random_(random),
-      mode_(mode),
-      default_organization_(std::move(default_organization)) {}
+      config_(config),
+      default_organization_(std::move(default_organization)),
+      lookups_left_(static_cast<double>(config.unknown_tokens_per_second_max)),
+      lookups_counted_at_(clock.steady_now()) {}
 
 Result<std::unique_ptr<Authenticator>> Authenticator::open(const RequestContext& context,
                                                            Catalogue& catalogue,
                                                            Clock& clock,
                                                            Random& random,
-                                                           AuthMode mode) {
+                                                           const AuthConfig& config) {
     MS_TRY(auto organization, catalogue.ensure_organization(context, kDefaultOrganization));
     return std::unique_ptr<Authenticator>(
-        new Authenticator(catalogue, clock, random, mode, std::move(organization)));
+        new Authenticator(catalogue, clock, random, config, std::move(organization)));
 }
 
 Result<std::string> Authenticator::organization_slug(const RequestContext& context,
@@ -95,22 +113,63 @@ Result<std::string> Authenticator::organization_slug(const RequestContext& conte
     return found->slug;
 }
 
+std::optional<Result<Authenticator::Cached>> Authenticator::remembered(std::string_view prefix) {
+    const auto now = clock_.steady_now();
+    const MutexLock lock(mutex_);
+    if (const auto found = cache_.find(prefix);
+        found != cache_.end() && now < found->second.forget_at) {
+        return found->second;
+    }
+    if (const auto found = unknown_.find(prefix); found != unknown_.end()) {
+        if (now < found->second) {
+            return refused();
+        }
+        unknown_.erase(found);
+    }
+    return std::nullopt;
+}
+
+Result<> Authenticator::take_lookup() {
+    const auto now = clock_.steady_now();
+    const auto most = static_cast<double>(config_.unknown_tokens_per_second_max);
+    const std::chrono::duration<double> passed = now - lookups_counted_at_;
+    lookups_counted_at_ = now;
+    lookups_left_ = std::min(most, lookups_left_ + passed.count() * most);
+    if (lookups_left_ < 1) {
+        return Error(ErrorCode::kResourceExhausted,
+                     fmt::format("more than {} unknown tokens a second are tried "
+                                 "(auth.unknown_tokens_per_second_max)",
+                                 config_.unknown_tokens_per_second_max));
+    }
+    lookups_left_ -= 1;
+    return {};
+}
+
+void Authenticator::remember_unknown(std::string_view prefix) {
+    const auto until = clock_.steady_now() + kRememberToken;
+    const MutexLock lock(mutex_);
+    cache_.erase(std::string(prefix));
+    if (unknown_.size() >= kCacheTokensMax) {
+        unknown_.clear();
+    }
+    unknown_.insert_or_assign(std::string(prefix), until);
+}
+
 Result<Authenticator::Cached> Authenticator::find_token(const RequestContext& context,
                                                         std::string_view prefix) {
     const auto asked_at = clock_.steady_now();
     std::uint64_t revocations = 0;
     {
         const MutexLock lock(mutex_);
-        const auto found = cache_.find(prefix);
-        if (found != cache_.end() && asked_at < found->second.forget_at) {
-            return found->second;
+        // A token that was good a moment ago is looked up whatever others try.
+        if (!cache_.contains(prefix)) {
+            MS_TRY_VOID(take_lookup());
         }
         revocations = revocations_;
     }
     MS_TRY(const auto token, catalogue_.find_token(context, prefix));
     if (!token.has_value() || token->revoked_us.has_value()) {
-        const MutexLock lock(mutex_);
-        cache_.erase(std::string(prefix));
+        remember_unknown(prefix);
         return refused();
     }
     Cached entry{.secret_sha256_hex = token->secret_sha256_hex,
@@ -133,30 +192,19 @@ Result<Authenticator::Cached> Authenticator::find_token(const RequestContext& co
     return entry;
 }
 
-Result<Principal> Authenticator::authenticate(const RequestContext& context,
-                                              std::optional<std::string_view> authorization,
-                                              const std::vector<std::string>& organizations) {
-    if (mode_ == AuthMode::kNone) {
-        Principal principal{.org = default_organization_.id,
-                            .org_slug = default_organization_.slug,
-                            .token_id = {},
-                            .permissions = PermissionSet::all()};
-        MS_TRY_VOID(check_organizations(organizations, principal));
-        return principal;
-    }
-    if (!authorization.has_value()) {
-        return Error(ErrorCode::kUnauthenticated,
-                     "send a token: `Authorization: Bearer ms_…`, or Basic with the token as "
-                     "password");
-    }
-    const auto text = token_of_header(*authorization);
-    if (!text.has_value()) {
-        return Error(ErrorCode::kUnauthenticated,
-                     "the Authorization header holds no token: `Bearer ms_…`, or Basic with the "
-                     "token as password");
-    }
-    MS_TRY(auto entry, find_token(context, *token_prefix(*text)));
-    if (!equal_in_constant_time(sha256_hex(*text), entry.secret_sha256_hex)) {
+Result<Principal> Authenticator::anybody(const std::vector<std::string>& organizations) const {
+    Principal principal{.org = default_organization_.id,
+                        .org_slug = default_organization_.slug,
+                        .token_id = {},
+                        .permissions = PermissionSet::all()};
+    MS_TRY_VOID(check_organizations(organizations, principal));
+    return principal;
+}
+
+Result<Principal> Authenticator::check(std::string_view text,
+                                       Cached entry,
+                                       const std::vector<std::string>& organizations) const {
+    if (!equal_in_constant_time(sha256_hex(text), entry.secret_sha256_hex)) {
         return refused();
     }
     if (entry.expires_us.has_value() && clock_.now().value / 1000 >= *entry.expires_us) {
@@ -164,6 +212,36 @@ Result<Principal> Authenticator::authenticate(const RequestContext& context,
     }
     MS_TRY_VOID(check_organizations(organizations, entry.principal));
     return std::move(entry.principal);
+}
+
+std::optional<Result<Principal>> Authenticator::recall(
+    std::optional<std::string_view> authorization, const std::vector<std::string>& organizations) {
+    if (config_.mode == AuthMode::kNone) {
+        return anybody(organizations);
+    }
+    const auto text = token_text(authorization);
+    if (!text) {
+        return text.error();
+    }
+    auto known = remembered(*token_prefix(*text));
+    if (!known.has_value()) {
+        return std::nullopt;
+    }
+    if (!*known) {
+        return std::move(*known).error();
+    }
+    return check(*text, **std::move(known), organizations);
+}
+
+Result<Principal> Authenticator::authenticate(const RequestContext& context,
+                                              std::optional<std::string_view> authorization,
+                                              const std::vector<std::string>& organizations) {
+    if (auto known = recall(authorization, organizations); known.has_value()) {
+        return *std::move(known);
+    }
+    MS_TRY(const auto text, token_text(authorization));
+    MS_TRY(auto entry, find_token(context, *token_prefix(text)));
+    return check(text, std::move(entry), organizations);
 }
 
 Result<NewToken> Authenticator::create_token(const RequestContext& context,
@@ -213,12 +291,12 @@ Result<> Authenticator::revoke_token(const RequestContext& context,
 
 Result<std::optional<std::string>> Authenticator::ensure_bootstrap_token(
     const RequestContext& context) {
-    if (mode_ != AuthMode::kToken) {
+    if (config_.mode != AuthMode::kToken) {
         return std::optional<std::string>();
     }
     // Of several processes that start at once, one makes the token.
     const auto lease = catalogue_.acquire_lease(
-        context, kBootstrapLease, make_ulid(clock_.now(), random_), kBootstrapLeaseUs);
+        context, kBootstrapLease, make_ulid(clock_.now(), random_), kBootstrapLeaseUs, "");
     if (!lease) {
         if (lease.error().code() == ErrorCode::kConflict) {
             return std::optional<std::string>();

@@ -46,7 +46,8 @@ struct NewToken {
 ///
 /// The organisation comes from the verified credential alone; headers may only repeat it. A token
 /// is remembered for at most five seconds, so that a revoked one is refused everywhere that soon
-/// (at once in this process).
+/// (at once in this process). So is a prefix that names no token; and only so many of those are
+/// looked up in a second, so that guessing does not reach the catalogue.
 class Authenticator {
 public:
     static constexpr std::string_view kDefaultOrganization = "default";
@@ -57,19 +58,23 @@ public:
                                                        Catalogue& catalogue,
                                                        Clock& clock,
                                                        Random& random,
-                                                       AuthMode mode);
+                                                       const AuthConfig& config);
 
-    AuthMode mode() const { return mode_; }
+    AuthMode mode() const { return config_.mode; }
     const Organization& default_organization() const { return default_organization_; }
 
     /// `authorization`: the value of the header, if the request has one. `organizations`: every
     /// value of X-Org-Id and X-Scope-OrgID (slug or id). kUnauthenticated: no, malformed, unknown,
     /// expired or revoked credential (the message does not say which of the last three).
-    /// kForbidden: a value of `organizations` is not exactly the credential's. kUnavailable: the
-    /// catalogue is down.
+    /// kForbidden: a value of `organizations` is not exactly the credential's. kResourceExhausted:
+    /// too many unknown tokens are tried. kUnavailable: the catalogue is down.
     Result<Principal> authenticate(const RequestContext& context,
                                    std::optional<std::string_view> authorization,
                                    const std::vector<std::string>& organizations);
+
+    /// The same from memory alone, without waiting; nothing if the catalogue must be asked.
+    std::optional<Result<Principal>> recall(std::optional<std::string_view> authorization,
+                                            const std::vector<std::string>& organizations);
 
     /// kInvalidArgument for a name or permission that is not allowed.
     Result<NewToken> create_token(const RequestContext& context, const TokenRequest& request);
@@ -92,20 +97,34 @@ private:
     Authenticator(Catalogue& catalogue,
                   Clock& clock,
                   Random& random,
-                  AuthMode mode,
+                  const AuthConfig& config,
                   Organization default_organization);
 
-    /// The token's entry, from the cache or the catalogue; kUnauthenticated if there is none alive.
+    /// Who asks in mode kNone.
+    Result<Principal> anybody(const std::vector<std::string>& organizations) const;
+    /// What is remembered of a token: its entry, or that there is none alive.
+    std::optional<Result<Cached>> remembered(std::string_view prefix);
+    /// The token's entry by the catalogue; kUnauthenticated if there is none alive.
     Result<Cached> find_token(const RequestContext& context, std::string_view prefix);
+    void remember_unknown(std::string_view prefix);
+    /// Takes one of this second's look-ups for a prefix that never named a token here.
+    Result<> take_lookup() MS_REQUIRES(mutex_);
+    Result<Principal> check(std::string_view text,
+                            Cached entry,
+                            const std::vector<std::string>& organizations) const;
     Result<std::string> organization_slug(const RequestContext& context, const OrgId& org);
 
     Catalogue& catalogue_;
     Clock& clock_;
     Random& random_;
-    AuthMode mode_;
+    AuthConfig config_;
     Organization default_organization_;
     Mutex mutex_;
     std::map<std::string, Cached, std::less<>> cache_ MS_GUARDED_BY(mutex_);
+    /// Prefixes that name no token, and until when that is believed.
+    std::map<std::string, SteadyNanos, std::less<>> unknown_ MS_GUARDED_BY(mutex_);
+    double lookups_left_ MS_GUARDED_BY(mutex_);
+    SteadyNanos lookups_counted_at_ MS_GUARDED_BY(mutex_);
     /// Counts revocations: an answer of the catalogue from before one is not remembered.
     std::uint64_t revocations_ MS_GUARDED_BY(mutex_) = 0;
 };

@@ -130,7 +130,7 @@ protected:
 
     RequestContext context() const { return RequestContext::background(clock_, "test"); }
     std::unique_ptr<Authenticator> open(AuthMode mode) {
-        return Authenticator::open(context(), *catalogue_, clock_, random_, mode).value();
+        return Authenticator::open(context(), *catalogue_, clock_, random_, {.mode = mode}).value();
     }
     static NewToken make(Authenticator& auth,
                          const OrgId& org,
@@ -271,6 +271,58 @@ TEST_F(AuthenticatorTest, MalformedHeadersAskNobody) {
     const auto asked = auth->authenticate(cancelled, "Bearer " + make_token(random_).text, {});
     ASSERT_FALSE(asked.has_value());
     EXPECT_EQ(asked.error().code(), ErrorCode::kCancelled);
+}
+
+TEST_F(AuthenticatorTest, AnUnknownTokenIsLookedUpOnceInFiveSeconds) {
+    const auto auth = open(AuthMode::kToken);
+    const auto unknown = "Bearer " + make_token(random_).text;
+    EXPECT_FALSE(auth->recall(unknown, {}).has_value()) << "nothing is known of it yet";
+    EXPECT_EQ(ask(*auth, unknown), "unauthenticated");
+    auto cancelled = context();
+    cancelled.cancel.cancel();  // Every question to the catalogue would end with kCancelled.
+    EXPECT_EQ(auth->authenticate(cancelled, unknown, {}).error().code(),
+              ErrorCode::kUnauthenticated);
+    EXPECT_EQ(auth->recall(unknown, {})->error().code(), ErrorCode::kUnauthenticated);
+    clock_.passed += 5'000'000'000;
+    EXPECT_EQ(auth->authenticate(cancelled, unknown, {}).error().code(), ErrorCode::kCancelled);
+}
+
+TEST_F(AuthenticatorTest, GuessingIsLimitedAndDoesNotKeepOutWhoIsKnown) {
+    const auto auth = open(AuthMode::kToken);
+    const auto good = make(*auth, auth->default_organization().id);
+    EXPECT_EQ(ask(*auth, "Bearer " + good.text), "ok default");
+    const auto guess = [&] { return ask(*auth, "Bearer " + make_token(random_).text); };
+    std::string answer;
+    int guesses = 0;
+    while ((answer = guess()) == "unauthenticated") {
+        ASSERT_LT(++guesses, 1000);
+    }
+    EXPECT_THAT(answer, HasSubstr("auth.unknown_tokens_per_second_max"));
+    EXPECT_EQ(ask(*auth, "Bearer " + good.text), "ok default");
+    clock_.passed += 5'000'000'000;
+    while (guess() == "unauthenticated") {
+    }
+    EXPECT_EQ(ask(*auth, "Bearer " + good.text), "ok default") << "it must be looked up again";
+    clock_.passed += 100'000'000;
+    EXPECT_EQ(guess(), "unauthenticated") << "time gives new look-ups";
+}
+
+TEST_F(AuthenticatorTest, WhatIsRememberedIsCheckedWithoutTheCatalogue) {
+    const auto auth = open(AuthMode::kToken);
+    const auto good = make(*auth, auth->default_organization().id);
+    const auto bearer = "Bearer " + good.text;
+    EXPECT_FALSE(auth->recall(bearer, {}).has_value());
+    EXPECT_EQ(ask(*auth, bearer), "ok default");
+    ASSERT_TRUE(auth->recall(bearer, {}).has_value());
+    EXPECT_EQ((*auth->recall(bearer, {}))->token_id, good.token.id);
+    EXPECT_EQ(auth->recall(bearer, {"other"})->error().code(), ErrorCode::kForbidden);
+    auto wrong = bearer;
+    wrong.back() = wrong.back() == 'b' ? 'c' : 'b';
+    EXPECT_EQ(auth->recall(wrong, {})->error().code(), ErrorCode::kUnauthenticated);
+    EXPECT_EQ(auth->recall(std::nullopt, {})->error().code(), ErrorCode::kUnauthenticated);
+    ASSERT_TRUE(auth->revoke_token(context(), good.token.org, good.token.id).has_value());
+    EXPECT_FALSE(auth->recall(bearer, {}).has_value());
+    EXPECT_TRUE((*open(AuthMode::kNone)->recall(std::nullopt, {}))->may(Permission::kAdmin));
 }
 
 TEST_F(AuthenticatorTest, ARevokedTokenIsRefusedHereAtOnceAndElsewhereInFiveSeconds) {

@@ -21,6 +21,9 @@ struct SteadyNanos {
     constexpr SteadyNanos operator+(std::chrono::nanoseconds by) const {
         return SteadyNanos{value + by.count()};
     }
+    constexpr std::chrono::nanoseconds operator-(SteadyNanos earlier) const {
+        return std::chrono::nanoseconds(value - earlier.value);
+    }
     static constexpr SteadyNanos never() { return SteadyNanos{INT64_MAX}; }
 };
 

@@ -1,10 +1,15 @@
 #include <atomic>
+#include <cmath>
+#include <limits>
+#include <system_error>
+#include <thread>
 
 #include <gtest/gtest.h>
 
 #include "common/bytes.h"
 #include "common/crc32c.h"
 #include "common/failpoint.h"
+#include "common/log.h"
 #include "common/memory_budget.h"
 #include "common/random.h"
 #include "common/request_context.h"
@@ -66,6 +71,44 @@ TEST(Failpoint, FiresAtTheNamedHitOnce) {
     EXPECT_FALSE(arm_failpoints("common_test_point=explode"));
 }
 
+TEST(Failpoint, FailsWithTheWantedCodeFromTheNamedHitOn) {
+    ASSERT_TRUE(arm_failpoints("common_test_point=error(resource_exhausted)@2+"));
+    EXPECT_TRUE(pass_point());
+    for (int i = 0; i < 3; ++i) {
+        const auto passed = pass_point();
+        ASSERT_FALSE(passed);
+        EXPECT_EQ(passed.error().code(), ErrorCode::kResourceExhausted);
+    }
+    for (const auto* spec : {"common_test_point=error(nonsense)",
+                             "common_test_point=error@0",
+                             "common_test_point=error@+",
+                             "common_test_point=delay",
+                             "common_test_point=pause(3)",
+                             "common_test_point"}) {
+        EXPECT_FALSE(arm_failpoints(spec)) << spec;
+        EXPECT_FALSE(pass_point()) << "a wrong spec changes nothing";
+    }
+    disarm_failpoints();
+    EXPECT_TRUE(pass_point());
+}
+
+TEST(Failpoint, APausedThreadGoesOnWhenItIsDisarmed) {
+    ASSERT_TRUE(arm_failpoints("common_test_point=pause"));
+    std::atomic<bool> passed = false;
+    std::thread thread([&] {
+        (void)pass_point();
+        passed = true;
+    });
+    await_failpoint("common_test_point");
+    EXPECT_FALSE(passed);
+    EXPECT_TRUE(pass_point()) << "one hit: others are not held up";
+    disarm_failpoints();
+    thread.join();
+    ASSERT_TRUE(arm_failpoints("common_test_point=delay(1)@1+"));
+    EXPECT_TRUE(pass_point());
+    disarm_failpoints();
+}
+
 TEST(Ulid, SortsByTimeAndHasFixedShape) {
     SeededRandom random(1);
     const auto early = make_ulid(UnixNanos{1'000'000'000}, random);
@@ -84,6 +127,53 @@ TEST(ThreadPool, RunsEverythingQueuedBeforeStop) {
     pool.stop();
     EXPECT_EQ(done, 100);
     EXPECT_EQ(pool.submit([] {}).error().code(), ErrorCode::kUnavailable);
+}
+
+TEST(ThreadPool, ATaskThatNoThreadCanRunIsRefusedAndNeverRuns) {
+    bool refuse = true;
+    ThreadPool pool({.name = "test",
+                     .threads_max = 2,
+                     .queue_tasks_max = 100,
+                     .setting = "none",
+                     .start_thread = [&](std::function<void()> body) {
+                         if (refuse) {
+                             throw std::system_error(
+                                 std::make_error_code(std::errc::resource_unavailable_try_again));
+                         }
+                         return std::thread(std::move(body));
+                     }});
+    std::atomic<int> done{0};
+    const auto refused = pool.submit([&] { done += 100; });
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code(), ErrorCode::kUnavailable);
+    refuse = false;
+    ASSERT_TRUE(pool.submit([&] { ++done; }));
+    refuse = true;
+    for (int i = 0; i < 10; ++i) {
+        EXPECT_TRUE(pool.submit([&] { ++done; })) << "the first thread gets to it";
+    }
+    pool.stop();
+    EXPECT_EQ(done, 11);
+}
+
+TEST(Log, OutsideTextCannotBreakALine) {
+    const auto json = log_line(LogFormat::kJson,
+                               LogLevel::kWarn,
+                               "message",
+                               {{"text", "a\"b\nc\x7f\xc2\x9b"},
+                                {"broken", std::string_view("\xff ok \xe2\x82")},
+                                {"not_a_number", std::nan("")},
+                                {"endless", std::numeric_limits<double>::infinity()},
+                                {"half", 0.5},
+                                {"n", -1}});
+    EXPECT_NE(json.find("\"text\":\"a\\\"b\\u000ac\\u007f\\u009b\""), std::string::npos) << json;
+    EXPECT_NE(json.find("\"broken\":\"\xef\xbf\xbd ok \xef\xbf\xbd\""), std::string::npos) << json;
+    EXPECT_NE(json.find("\"not_a_number\":\"nan\",\"endless\":\"inf\",\"half\":0.5,\"n\":-1}\n"),
+              std::string::npos)
+        << json;
+    const auto text = log_line(
+        LogFormat::kText, LogLevel::kInfo, "m", {{"a", "plain"}, {"b", "\xff"}, {"c", "x y"}});
+    EXPECT_TRUE(text.ends_with(" info  m a=plain b=\"\xef\xbf\xbd\" c=\"x y\"\n")) << text;
 }
 
 TEST(RequestContext, ReportsCancelAndDeadline) {

@@ -1,10 +1,13 @@
 #include "common/log.h"
 
 #include <atomic>
+#include <cmath>
 #include <cstdio>
 #include <ctime>
 
 #include <fmt/format.h>
+
+#include "common/utf8.h"
 
 namespace molesignal {
 namespace {
@@ -29,12 +32,16 @@ std::string_view level_name(LogLevel level) {
 
 void append_quoted(std::string& out, std::string_view text) {
     out.push_back('"');
-    for (const char character : text) {
+    for (const char character : repair_utf8(text)) {
         const auto byte = static_cast<unsigned char>(character);
         if (character == '"' || character == '\\') {
             out.push_back('\\');
             out.push_back(character);
         } else if (byte < 0x20 || byte == 0x7f) {
+            fmt::format_to(std::back_inserter(out), "\\u{:04x}", byte);
+        } else if (byte < 0xa0 && out.back() == '\xc2') {
+            // C1 controls: terminals obey them.
+            out.pop_back();
             fmt::format_to(std::back_inserter(out), "\\u{:04x}", byte);
         } else {
             out.push_back(character);
@@ -49,7 +56,7 @@ bool is_plain(std::string_view text) {
     }
     for (const char character : text) {
         const auto byte = static_cast<unsigned char>(character);
-        if (byte <= 0x20 || byte == 0x7f || character == '"' || character == '\\' ||
+        if (byte <= 0x20 || byte >= 0x7f || character == '"' || character == '\\' ||
             character == '=') {
             return false;
         }
@@ -77,7 +84,7 @@ std::string timestamp() {
 }  // namespace
 
 LogField::LogField(std::string_view name, double number)
-    : key(name), value(fmt::format("{}", number)), is_number(true) {}
+    : key(name), value(fmt::format("{}", number)), is_number(std::isfinite(number)) {}
 
 void configure_log(LogLevel level, LogFormat format, const Clock& clock) {
     minimum_level = level;
@@ -96,12 +103,12 @@ Result<LogLevel> parse_log_level(std::string_view text) {
                  fmt::format("log level '{}': want debug, info, warn or error", text));
 }
 
-void log(LogLevel level, std::string_view message, std::initializer_list<LogField> fields) {
-    if (level < minimum_level.load(std::memory_order_relaxed)) {
-        return;
-    }
+std::string log_line(LogFormat format,
+                     LogLevel level,
+                     std::string_view message,
+                     std::initializer_list<LogField> fields) {
     std::string line;
-    if (line_format.load(std::memory_order_relaxed) == LogFormat::kJson) {
+    if (format == LogFormat::kJson) {
         line =
             fmt::format(R"({{"time":"{}","level":"{}","message":)", timestamp(), level_name(level));
         append_quoted(line, message);
@@ -130,6 +137,18 @@ void log(LogLevel level, std::string_view message, std::initializer_list<LogFiel
         }
         line.push_back('\n');
     }
+    return line;
+}
+
+bool log_enabled(LogLevel level) {
+    return level >= minimum_level.load(std::memory_order_relaxed);
+}
+
+void log(LogLevel level, std::string_view message, std::initializer_list<LogField> fields) {
+    if (!log_enabled(level)) {
+        return;
+    }
+    const auto line = log_line(line_format.load(std::memory_order_relaxed), level, message, fields);
     // One write per line, so that lines of several threads do not mix.
     std::fwrite(line.data(), 1, line.size(), stderr);
 }

@@ -33,8 +33,18 @@ void configure_log(LogLevel level, LogFormat format, const Clock& clock);
 /// Parses `debug|info|warn|error`; kInvalidArgument otherwise.
 Result<LogLevel> parse_log_level(std::string_view text);
 
-/// Writes one structured line to stderr. Thread-safe; control characters in values are escaped, so
-/// that outside text cannot forge lines. Messages are constant text; what varies goes into fields.
+/// Whether `log` writes lines of this level: for callers whose fields cost something to make.
+bool log_enabled(LogLevel level);
+
+/// The line that `log` writes. Control characters in values are escaped and bytes that are not
+/// UTF-8 replaced, so that outside text can neither forge lines nor break a reader of JSON.
+std::string log_line(LogFormat format,
+                     LogLevel level,
+                     std::string_view message,
+                     std::initializer_list<LogField> fields);
+
+/// Writes one structured line to stderr. Thread-safe. Messages are constant text; what varies goes
+/// into fields.
 void log(LogLevel level, std::string_view message, std::initializer_list<LogField> fields = {});
 inline void log_debug(std::string_view message, std::initializer_list<LogField> fields = {}) {
     log(LogLevel::kDebug, message, fields);

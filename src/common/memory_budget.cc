@@ -92,6 +92,14 @@ Result<> MemoryReservation::grow(std::int64_t bytes) {
     return {};
 }
 
+Result<> MemoryReservation::resize(std::int64_t bytes) {
+    if (bytes > bytes_) {
+        return grow(bytes - bytes_);
+    }
+    force_resize(bytes);
+    return {};
+}
+
 void MemoryReservation::force_resize(std::int64_t bytes) {
     if (budget_ != nullptr) {
         if (bytes > bytes_) {

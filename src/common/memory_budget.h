@@ -61,10 +61,13 @@ public:
 
     /// Grows by `bytes`, or fails and leaves the reservation as it was.
     Result<> grow(std::int64_t bytes);
+    /// Sets the size to `bytes`, or fails and leaves the reservation as it was.
+    Result<> resize(std::int64_t bytes);
     /// Sets the size to `bytes`, above the limit too: for memory that exists already.
     void force_resize(std::int64_t bytes);
     void reset();
     std::int64_t bytes() const { return bytes_; }
+    const std::shared_ptr<MemoryBudget>& budget() const { return budget_; }
 
 private:
     std::shared_ptr<MemoryBudget> budget_;

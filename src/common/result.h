@@ -16,12 +16,14 @@ enum class ErrorCode : std::uint8_t {
     kConflict = 3,
     kUnauthenticated = 4,
     kForbidden = 5,
-    kResourceExhausted = 6,  // A limit was hit: HTTP 429, retry later.
+    kResourceExhausted = 6,  // A limit was hit that frees itself: HTTP 429, retry later.
     kUnavailable = 7,        // A dependency is down: retry with backoff.
     kTimeout = 8,
     kCancelled = 9,
     kCorruption = 10,  // A checksum or format check failed. Never retried.
     kInternal = 11,
+    kTooLarge = 12,      // The request is larger than a limit: send a smaller one. HTTP 413.
+    kLimitReached = 13,  // A limit that waiting does not free: ask for less, or raise it. HTTP 422.
 };
 
 /// Why an operation failed. The code is for programs, the message for people.

@@ -1,5 +1,7 @@
 #include "common/thread_pool.h"
 
+#include <system_error>
+
 #include <fmt/format.h>
 #include <pthread.h>
 
@@ -25,15 +27,27 @@ Result<> ThreadPool::submit(std::function<void()> task) {
                                      options_.queue_tasks_max,
                                      options_.setting));
         }
-        queue_.push_back(std::move(task));
-        if (queue_.size() > idle_ && threads_.size() < options_.threads_max) {
-            threads_.emplace_back([this] { run(); });
-            return {};
+        if (queue_.size() >= idle_ && threads_.size() < options_.threads_max) {
+            // With other threads the task only waits longer; without any it would wait for ever.
+            if (auto added = add_thread(); !added && threads_.empty()) {
+                return added;
+            }
         }
+        queue_.push_back(std::move(task));
     }
     // Not under the lock, which the woken thread wants first.
     wake_.notify_one();
     return {};
+}
+
+Result<> ThreadPool::add_thread() try {
+    threads_.reserve(threads_.size() + 1);
+    threads_.push_back(options_.start_thread ? options_.start_thread([this] { run(); })
+                                             : std::thread([this] { run(); }));
+    return {};
+} catch (const std::system_error& error) {
+    return Error(ErrorCode::kUnavailable,
+                 fmt::format("no thread could be started for {}: {}", options_.name, error.what()));
 }
 
 void ThreadPool::stop() {

@@ -21,18 +21,24 @@ public:
         std::size_t threads_max = 1;
         std::size_t queue_tasks_max = 1024;
         std::string setting;  ///< The setting that bounds the queue, for errors.
+        /// Starts a thread, or throws std::system_error as std::thread does. Unset: a std::thread.
+        std::function<std::thread(std::function<void()>)> start_thread = {};
     };
     explicit ThreadPool(Options options);
     ~ThreadPool();
     ThreadPool(const ThreadPool&) = delete;
     ThreadPool& operator=(const ThreadPool&) = delete;
 
-    /// Queues `task`. kResourceExhausted when the queue is full, kUnavailable after stop.
+    /// Queues `task`. kResourceExhausted when the queue is full, kUnavailable after stop or if no
+    /// thread can be started and none is there; after an error the task never runs. A task must not
+    /// throw: an exception ends the process.
     Result<> submit(std::function<void()> task);
     void stop();
 
 private:
     void run();
+    /// Adds a thread. kUnavailable: the system refuses.
+    Result<> add_thread() MS_REQUIRES(mutex_);
 
     Options options_;
     Mutex mutex_;

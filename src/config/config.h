@@ -28,14 +28,19 @@ struct HttpConfig {
     std::int64_t inflight_body_bytes_max = 128 << 20;
     std::int64_t header_timeout_ms = 10'000;
     std::int64_t body_idle_timeout_ms = 30'000;
+    std::int64_t body_bytes_per_second_min = 1024;
+    std::int64_t body_timeout_ms = 300'000;
     std::int64_t keepalive_timeout_ms = 75'000;
     std::int64_t write_timeout_ms = 30'000;
+    std::int64_t write_bytes_per_second_min = 1024;
     std::int64_t retry_after_seconds = 1;
     std::int64_t compress_bytes_min = 1024;
 };
 
 struct GrpcConfig {
     std::string listen = "127.0.0.1:5082";
+    std::int64_t threads_max = 32;
+    std::int64_t queue_requests_max = 1024;
 };
 
 struct OtlpConfig {
@@ -46,6 +51,7 @@ struct OtlpConfig {
 enum class AuthMode : std::uint8_t { kNone = 1, kToken = 2 };
 struct AuthConfig {
     AuthMode mode = AuthMode::kNone;
+    std::int64_t unknown_tokens_per_second_max = 50;
 };
 
 enum class FlushStrategy : std::uint8_t { kBatch = 1, kEveryWrite = 2, kNone = 3 };
@@ -67,6 +73,7 @@ struct IngesterConfig {
     std::int64_t shard_idle_secs = 900;
     std::int64_t persist_timeout_ms = 6'000;
     std::int64_t streams_max = 10'000;
+    std::int64_t decode_memory_mb = 256;
     std::int64_t rows_per_request_max = 1'000'000;
     std::int64_t row_bytes_max = 2 << 20;
     std::int64_t fields_per_stream_max = 1'000;
@@ -126,6 +133,7 @@ struct QueryConfig {
     std::int64_t rows_max = 1'000'000;
     std::int64_t bytes_max = 256 << 20;
     std::int64_t concurrency = 4;
+    std::int64_t queue_requests_max = 64;
     std::int64_t threads = 0;  ///< 0: as many as the machine has cores.
 };
 
@@ -134,6 +142,7 @@ enum class TelemetryLogFormat : std::uint8_t { kText = 1, kJson = 2 };
 struct TelemetryConfig {
     TelemetryLogLevel log_level = TelemetryLogLevel::kInfo;
     TelemetryLogFormat log_format = TelemetryLogFormat::kText;
+    bool access_log = false;
 };
 
 struct MemoryConfig {

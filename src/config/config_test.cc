@@ -210,6 +210,8 @@ TEST(Config, RefusedCombinations) {
     EXPECT_THAT(failure(file("[ingester]\nbuffer_max_mb = 500\n")),
                 HasSubstr("ingester.max_buffer_memory_mb = 192"));
     EXPECT_THAT(failure(file("[wal]\ntotal_mb = 100\n")), HasSubstr("wal.segment_size_mb * 4"));
+    EXPECT_THAT(failure(file("[wal]\ntotal_mb = 100_000\nsegment_size_mb = 1\nreserve_mb = 64\n")),
+                HasSubstr("more than 65536 files"));
 }
 
 TEST(Config, AddressesAreChecked) {

@@ -92,6 +92,19 @@ void check_orders(const Config& config, std::vector<std::string>& problems) {
     }
 }
 
+void check_log(const Config& config, std::vector<std::string>& problems) {
+    constexpr std::int64_t kSegmentsMax = 65'536;
+    const auto& wal = config.wal;
+    if (wal.total_mb / wal.segment_size_mb > kSegmentsMax) {
+        problems.push_back(
+            fmt::format("wal.total_mb = {} makes more than {} files of wal.segment_size_mb = {}: "
+                        "set larger segments",
+                        wal.total_mb,
+                        kSegmentsMax,
+                        wal.segment_size_mb));
+    }
+}
+
 void check_stores(const Config& config, std::vector<std::string>& problems) {
     const auto& object = config.store.object;
     if (object.backend == ObjectBackend::kS3) {
@@ -121,6 +134,7 @@ std::vector<std::string> config_conflicts(const Config& config) {
     std::vector<std::string> problems;
     check_exposure(config, problems);
     check_orders(config, problems);
+    check_log(config, problems);
     check_stores(config, problems);
     return problems;
 }

@@ -40,13 +40,41 @@ std::vector<std::string> show(const RowBatch& batch) {
     return rows;
 }
 
-DecodedBatch decode(std::string body,
-                    DecodeLimits limits = {},
-                    DecodeSettings settings = {.now_ns = kNow}) {
+std::vector<std::string> show(const DecodedRows& decoded) {
+    std::vector<std::string> rows;
+    for (const auto& batch : decoded.batches) {
+        EXPECT_GT(batch.rows(), 0U);
+        const auto more = show(batch);
+        rows.insert(rows.end(), more.begin(), more.end());
+    }
+    EXPECT_EQ(rows.size(), decoded.accepted);
+    return rows;
+}
+
+std::size_t capacity_bytes(const DecodedRows& decoded) {
+    std::size_t bytes = 0;
+    for (const auto& batch : decoded.batches) {
+        bytes += batch.capacity_bytes();
+    }
+    return bytes;
+}
+
+/// An object of `count` members `prefix<n>`: n.
+std::string wide_object(std::string_view prefix, int count) {
+    std::string out = "{";
+    for (int i = 0; i < count; ++i) {
+        out += fmt::format("{}\"{}{}\":{}", i == 0 ? "" : ",", prefix, i, i);
+    }
+    return out + "}";
+}
+
+DecodedRows decode(std::string body,
+                   DecodeLimits limits = {},
+                   DecodeSettings settings = {.now_ns = kNow}) {
     body.reserve(body.size() + kJsonPaddingBytes);
     auto decoded = decode_json_rows(body, limits, settings);
     EXPECT_TRUE(decoded) << decoded.error().message();
-    return decoded ? std::move(*decoded) : DecodedBatch{};
+    return decoded ? std::move(*decoded) : DecodedRows{};
 }
 
 struct Case {
@@ -83,8 +111,14 @@ TEST(JsonDecoder, BytesAndTheirDocumentedResults) {
         {R"({"a":1,"a":2})", {"now a:int64=2"}},
         {R"({"a":1,"a":"x","a":2.5})", {"now a:float64=2.5"}},
         {R"({"a":"q\"\\\u00e9\u0000\n"})", {std::string("now a:string=q\"\\\u00e9") + '\0' + "\n"}},
-        {"{\"a\":\"\xff\"}", {}, 1},
-        {R"({"a":"\ud800"})", {}, 1},
+        {R"({"a":nulx})", {}, 1},
+        {R"({"a":null~]}})", {}, 1},
+        {R"({"a":tru})", {}, 1},
+        {"{\"a\":\"\xff\"}", {"now a:string=\xef\xbf\xbd"}},
+        {"[{\"a\":\"\xe2\x82\"}]", {"now a:string=\xef\xbf\xbd"}},
+        {R"({"a":"\ud800"})", {"now a:string=\xef\xbf\xbd"}},
+        {R"({"a":0.33333333333333333333})", {"now a:float64=0.3333333333333333"}},
+        {R"({"a":1e-400})", {"now a:string=1e-400"}},
         {R"({"a":{"b":{"c":1}},"d":[1,"x",{"y":2}],"e":{}})",
          {"now a.b.c:int64=1 d:json=[1,\"x\",{\"y\":2}]"}},
         {R"({"":1,"_position":2,"ok":3})", {"now ok:int64=3 _extra:json={\"\":1,\"_position\":2}"}},
@@ -104,7 +138,7 @@ TEST(JsonDecoder, BytesAndTheirDocumentedResults) {
     };
     for (const auto& test : cases) {
         const auto decoded = decode(test.body);
-        EXPECT_EQ(show(decoded.batch), test.rows) << test.body;
+        EXPECT_EQ(show(decoded), test.rows) << test.body;
         EXPECT_EQ(decoded.rejected, test.rejected) << test.body;
         EXPECT_EQ(decoded.errors.size(), test.rejected) << test.body;
     }
@@ -113,23 +147,131 @@ TEST(JsonDecoder, BytesAndTheirDocumentedResults) {
 TEST(JsonDecoder, LimitsNameThemselves) {
     const auto large =
         decode("{\"a\":\"" + std::string(200, 'x') + "\"}\n{\"a\":1}", {.row_bytes_max = 100});
-    EXPECT_EQ(show(large.batch), std::vector<std::string>{"now a:int64=1"});
+    EXPECT_EQ(show(large), std::vector<std::string>{"now a:int64=1"});
     ASSERT_EQ(large.errors.size(), 1U);
     EXPECT_NE(large.errors[0].reason.find("ingester.row_bytes_max"), std::string::npos);
 
     const auto wide = decode(R"({"a":1,"b":2,"c":3})", {.fields_max = 2});
-    EXPECT_EQ(show(wide.batch),
+    EXPECT_EQ(show(wide),
               std::vector<std::string>{"now a:int64=1 b:int64=2 _extra:json={\"c\":3}"});
     EXPECT_EQ(wide.extra_values, 1U);
 
     const auto deep = decode(R"({"a":{"b":{"c":{"d":1}}}})", {.depth_max = 2});
-    EXPECT_EQ(show(deep.batch), std::vector<std::string>{"now a.b:json={\"c\":{\"d\":1}}"});
+    EXPECT_EQ(show(deep), std::vector<std::string>{"now a.b:json={\"c\":{\"d\":1}}"});
 
     std::string body = "{\"a\":1}\n{\"a\":2}\n{\"a\":3}";
     body.reserve(body.size() + kJsonPaddingBytes);
     const auto many = decode_json_rows(body, {.rows_max = 2}, {.now_ns = kNow});
     ASSERT_FALSE(many);
+    EXPECT_EQ(many.error().code(), ErrorCode::kTooLarge);
     EXPECT_NE(many.error().message().find("ingester.rows_per_request_max"), std::string::npos);
+}
+
+TEST(JsonDecoder, RowsOfAnArrayHaveTheRowLimitToo) {
+    const auto decoded =
+        decode("[{\"a\":\"" + std::string(200, 'x') + "\",\"only_large\":1},{\"a\":1}]",
+               {.row_bytes_max = 100});
+    EXPECT_EQ(show(decoded), std::vector<std::string>{"now a:int64=1"});
+    EXPECT_EQ(decoded.by_reason[static_cast<int>(RejectReason::kTooLarge)], 1U);
+    EXPECT_EQ(decoded.batches.at(0).columns.size(), 1U);
+}
+
+TEST(JsonDecoder, NestedValuesKeptAsTextAreJson) {
+    const auto decoded = decode(
+        "{\"a\":[tru]}\n{\"a\":[1.2.3]}\n{\"a\":{\"b\":[{\"c\":nul}]}}\n"
+        "{\"a\":[01]}\n{\"a\":[true,{\"b\":1.5}]}");
+    EXPECT_EQ(show(decoded), std::vector<std::string>{"now a:json=[true,{\"b\":1.5}]"});
+    EXPECT_EQ(decoded.rejected, 4U);
+}
+
+TEST(JsonDecoder, SparseRowsTakeMemoryByTheirValues) {
+    std::string body = wide_object("f", 1000) + "\n";
+    for (int i = 0; i < 100'000; ++i) {
+        body += "{}\n";
+    }
+    const auto decoded = decode(body);
+    EXPECT_EQ(decoded.accepted, 100'001U);
+    // A bit a row and column, not eight bytes: 100,001 rows x 1,000 columns are 13 MB.
+    EXPECT_LT(capacity_bytes(decoded), 20U << 20U);
+}
+
+TEST(JsonDecoder, ALargeRequestBecomesSeveralBatches) {
+    std::string body;
+    std::vector<std::string> expected;
+    for (int i = 0; i < 25; ++i) {
+        body += fmt::format("{{\"n\":{},\"s{}\":\"x\"}}\n", i, i % 3);
+        expected.push_back(fmt::format("now n:int64={} s{}:string=x", i, i % 3));
+    }
+    const auto decoded = decode(body, {.batch_rows_max = 10});
+    EXPECT_EQ(decoded.batches.size(), 3U);
+    // The order of columns is each batch's own.
+    auto rows = show(decoded);
+    EXPECT_EQ(rows, expected);
+    EXPECT_EQ(decode(body, {.batch_bytes_max = 1}).batches.size(), 25U);
+}
+
+TEST(JsonDecoder, RejectedRowsLeaveNoNamesBehind) {
+    const DecodeSettings settings{.now_ns = kNow, .time_min_ns = kNow - 1000};
+    std::string body;
+    for (int i = 0; i < 50; ++i) {
+        body += fmt::format("{{\"old{}\":1,\"time\":1}}\n", i);
+    }
+    body += "{\"a\":1,\"b\":2}";
+    const auto decoded = decode(body, {.fields_max = 2}, settings);
+    EXPECT_EQ(show(decoded), std::vector<std::string>{"now a:int64=1 b:int64=2"});
+    EXPECT_EQ(decoded.rejected, 50U);
+}
+
+TEST(JsonDecoder, AnotherTypeOfARejectedRowIsUndone) {
+    const auto decoded = decode("{\"a\":1}\n{\"a\":\"x\",\"b\":}\n{\"a\":2}\n{\"a\":\"y\"}");
+    const std::vector<std::string> expected = {"now a:int64=1", "now a:int64=2", "now a:string=y"};
+    EXPECT_EQ(show(decoded), expected);
+}
+
+TEST(JsonDecoder, ALongPathIsKeptOnce) {
+    const auto key = std::string(100'000, 'k');
+    const auto decoded = decode("{\"" + key + "\":" + wide_object("a", 10'000) + "}");
+    ASSERT_EQ(decoded.accepted, 1U);
+    const auto& batch = decoded.batches.at(0);
+    ASSERT_EQ(batch.columns.size(), 1U);
+    EXPECT_EQ(batch.columns[0].name(), "_extra");
+    EXPECT_LT(batch.columns[0].text(0).size(), 400'000U);
+}
+
+TEST(JsonDecoder, NamesThatAreNoColumnsAreNotRemembered) {
+    std::string body;
+    for (int i = 0; i < 1000; ++i) {
+        body += fmt::format("{{\"name{}\":{}}}\n", i, i);
+    }
+    const auto decoded = decode(body, {.fields_max = 3});
+    EXPECT_EQ(decoded.extra_values, 997U);
+    EXPECT_EQ(show(decoded).back(), "now _extra:json={\"name999\":999}");
+}
+
+TEST(JsonDecoder, DecodedBytesAreBounded) {
+    std::string body;
+    for (int i = 0; i < 20'000; ++i) {
+        body += fmt::format("{{\"n\":{},\"text\":\"{}\"}}\n", i, std::string(100, 'x'));
+    }
+    body.reserve(body.size() + kJsonPaddingBytes);
+    const auto alone = decode_json_rows(body, {.decoded_bytes_max = 1U << 20U}, {.now_ns = kNow});
+    ASSERT_FALSE(alone);
+    EXPECT_EQ(alone.error().code(), ErrorCode::kTooLarge);
+    EXPECT_NE(alone.error().message().find("ingester.decode_memory_mb"), std::string::npos);
+
+    const auto memory = MemoryBudget::make_root("all", "ingester.decode_memory_mb", 1 << 20);
+    const auto together = decode_json_rows(body, {}, {.now_ns = kNow, .memory = memory});
+    ASSERT_FALSE(together);
+    EXPECT_EQ(together.error().code(), ErrorCode::kResourceExhausted);
+    EXPECT_EQ(memory->used_bytes(), 0);
+
+    const auto enough = MemoryBudget::make_root("all", "ingester.decode_memory_mb", 1 << 30);
+    {
+        const auto decoded = decode_json_rows(body, {}, {.now_ns = kNow, .memory = enough});
+        ASSERT_TRUE(decoded);
+        EXPECT_EQ(enough->used_bytes(), static_cast<std::int64_t>(capacity_bytes(*decoded)));
+    }
+    EXPECT_EQ(enough->used_bytes(), 0);
 }
 
 TEST(JsonDecoder, RowsOutsideTheTimeBoundsAreRejectedAndLeaveNothing) {
@@ -139,8 +281,8 @@ TEST(JsonDecoder, RowsOutsideTheTimeBoundsAreRejectedAndLeaveNothing) {
         decode("{\"time\":1500000000,\"only_old\":1}\n{\"a\":1}\n{\"time\":2000000000,\"a\":2}",
                {},
                settings);
-    EXPECT_EQ(show(decoded.batch), std::vector<std::string>{"now a:int64=1"});
-    EXPECT_EQ(decoded.batch.columns.size(), 1U);
+    EXPECT_EQ(show(decoded), std::vector<std::string>{"now a:int64=1"});
+    EXPECT_EQ(decoded.batches.at(0).columns.size(), 1U);
     EXPECT_EQ(decoded.by_reason[static_cast<int>(RejectReason::kTooOld)], 1U);
     EXPECT_EQ(decoded.by_reason[static_cast<int>(RejectReason::kTooNew)], 1U);
     EXPECT_EQ(decoded.errors[1].index, 2U);
@@ -151,7 +293,7 @@ TEST(JsonDecoder, PinnedTypesSendOthersToExtra) {
     const auto decoded = decode("{\"code\":1}\n{\"code\":\"x\"}", {}, settings);
     const std::vector<std::string> expected = {"now code:int64=1",
                                                "now _extra:json={\"code\":\"x\"}"};
-    EXPECT_EQ(show(decoded.batch), expected);
+    EXPECT_EQ(show(decoded), expected);
 }
 
 TEST(TimestampParser, RefusesWhatIsNoTime) {
@@ -250,7 +392,7 @@ TEST(BatchCodec, TheFormatPagesExample) {
         hex += fmt::format("{:02x}", std::to_integer<unsigned>(byte));
     }
     EXPECT_EQ(hex,
-              "4d534231"
+              "4d534232"
               "02000000"
               "02000000"
               "e803000000000000"
@@ -261,15 +403,16 @@ TEST(BatchCodec, TheFormatPagesExample) {
               "0100"
               "6e"
               "0100000000000000"
-              "0000000000000000"
+              "0700000000000000"
               "01"
-              "0700"
+              "00"
               "05"
               "00"
               "0100"
               "6d"
-              "02000000"
-              "05000000"
+              "0200000000000000"
+              "01"
+              "0001"
               "6869"
               "796f75");
 }

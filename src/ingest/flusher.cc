@@ -8,6 +8,7 @@
 #include "common/failpoint.h"
 #include "common/log.h"
 #include "metadata/part_footer.h"
+#include "objectstore/verify_object.h"
 #include "parquet/part_plan.h"
 #include "parquet/part_writer.h"
 
@@ -18,6 +19,7 @@ MS_DEFINE_FAILPOINT(flush_begin);
 MS_DEFINE_FAILPOINT(flush_fields_assigned);
 MS_DEFINE_FAILPOINT(flush_intent_recorded);
 MS_DEFINE_FAILPOINT(flush_part_written);
+MS_DEFINE_FAILPOINT(flush_part_put);
 MS_DEFINE_FAILPOINT(flush_part_stored);
 MS_DEFINE_FAILPOINT(flush_all_stored);
 MS_DEFINE_FAILPOINT(flush_committed);
@@ -189,7 +191,8 @@ Result<> Flusher::store_parts(const RequestContext& context, Shard& shard, const
     // After damage in the log the replayed rows may begin below the checkpoint.
     HotSnapshot rows{.chunks = frozen.snapshot(), .fields = {}, .inexact_as_float = {}};
     drop_flushed_rows(rows, {{shard.id(), shard.checkpoint()}});
-    const auto slices = plan_parts(rows.chunks, attempt.planned_at, options_.rows_per_group);
+    const auto slices =
+        plan_parts(rows.chunks, attempt.planned_at, options_.rows_per_group, options_.parts_max);
     if (attempt.object_keys.empty()) {
         for (const auto& slice : slices) {
             attempt.object_keys.push_back(
@@ -208,40 +211,48 @@ Result<> Flusher::store_parts(const RequestContext& context, Shard& shard, const
                                              .created_us = floor_us(attempt.planned_at.value)}));
     MS_PASS_FAILPOINT(flush_intent_recorded);
 
-    FlushCommit commit{.flush_id = attempt.flush_id,
-                       .shard = shard.id(),
-                       .epoch = shard.epoch(),
-                       .expected_checkpoint = shard.checkpoint(),
-                       .new_checkpoint = frozen.end(),
-                       .parts = {}};
     const auto total_rows = std::max<std::uint64_t>(1, rows.rows());
-    for (std::size_t i = 0; i < slices.size(); ++i) {
-        MS_TRY(auto written,
-               write_part(
-                   slices[i],
-                   rows.chunks,
-                   schema,
-                   shard.id(),
-                   {.zstd_level = options_.zstd_level, .rows_per_group = options_.rows_per_group},
-                   memory_));
-        MS_PASS_FAILPOINT(flush_part_written);
-        const auto& key = attempt.object_keys[i];
-        MS_TRY_VOID(objects_.put(context, key, written.file));
-        // What the store says it has is checked before the catalogue relies on it.
-        MS_TRY(const auto meta, objects_.head(context, key));
-        if (!meta.has_value() || meta->size_bytes != written.file.size()) {
-            return Error(ErrorCode::kUnavailable,
-                         fmt::format("object {} has {} bytes after a put of {}",
-                                     key,
-                                     meta.has_value() ? meta->size_bytes : 0,
-                                     written.file.size()));
+    while (attempt.stored.size() < slices.size()) {
+        const auto next = attempt.stored.size();
+        if (!attempt.encoded.has_value()) {
+            MS_TRY(attempt.encoded,
+                   write_part(slices[next],
+                              rows.chunks,
+                              schema,
+                              shard.id(),
+                              {.zstd_level = options_.zstd_level,
+                               .rows_per_group = options_.rows_per_group},
+                              memory_));
+            attempt.encoded_memory = MemoryReservation(memory_);
+            attempt.encoded_memory.force_resize(
+                static_cast<std::int64_t>(attempt.encoded->file.capacity()));
         }
+        MS_PASS_FAILPOINT(flush_part_written);
+        const auto& key = attempt.object_keys[next];
+        MS_TRY_VOID(store_part(context, key, *attempt.encoded));
         MS_PASS_FAILPOINT(flush_part_stored);
-        commit.parts.push_back(describe_part(shard, frozen, key, std::move(written), total_rows));
+        attempt.stored.push_back(
+            describe_part(shard, frozen, key, std::move(*attempt.encoded), total_rows));
+        attempt.encoded.reset();
+        attempt.encoded_memory.reset();
     }
     MS_PASS_FAILPOINT(flush_all_stored);
-    attempt.commit = std::move(commit);
+    attempt.commit = FlushCommit{.flush_id = attempt.flush_id,
+                                 .shard = shard.id(),
+                                 .epoch = shard.epoch(),
+                                 .expected_checkpoint = shard.checkpoint(),
+                                 .new_checkpoint = frozen.end(),
+                                 .parts = std::move(attempt.stored)};
     return {};
+}
+
+/// Puts the part, and checks what the store says it has before the catalogue relies on it.
+Result<> Flusher::store_part(const RequestContext& context,
+                             const std::string& key,
+                             const WrittenPart& part) {
+    MS_TRY_VOID(objects_.put(context, key, part.file));
+    MS_PASS_FAILPOINT(flush_part_put);
+    return verify_object(context, objects_, key, part.file);
 }
 
 }  // namespace molesignal

@@ -18,10 +18,13 @@ namespace molesignal {
 struct FlusherOptions {
     std::uint64_t rows_per_group = 122'880;
     int zstd_level = 1;
+    /// Parts of one flush; more days than that share parts. Each costs a put and catalogue rows.
+    std::size_t parts_max = 64;
 };
 
 /// Turns a frozen memtable into parts, exactly once (design §5.3): intent, objects, one catalogue
-/// transaction. A retry with the same FlushAttempt uses the same flush id and object keys.
+/// transaction. A retry with the same FlushAttempt uses the same flush id and object keys, goes on
+/// behind the parts that are stored, and puts the same bytes again where an answer was lost.
 ///
 /// Thread-safe; one shard is flushed by one thread at a time.
 class Flusher {
@@ -41,6 +44,9 @@ public:
 private:
     Counter& errors(std::string_view step);
     Result<> store_parts(const RequestContext& context, Shard& shard, const Memtable& frozen);
+    Result<> store_part(const RequestContext& context,
+                        const std::string& key,
+                        const WrittenPart& part);
     Result<StreamSchema> ensure_fields(const RequestContext& context,
                                        const Shard& shard,
                                        const Memtable& frozen);

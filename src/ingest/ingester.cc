@@ -18,6 +18,7 @@ MS_DEFINE_FAILPOINT(ingest_before_commit);
 MS_DEFINE_FAILPOINT(ingest_after_commit);
 MS_DEFINE_FAILPOINT(ingest_after_apply);
 MS_DEFINE_FAILPOINT(ingest_shard_created);
+MS_DEFINE_FAILPOINT(ingest_stream_dropped);
 
 std::string name_key(const OrgId& org, StreamType type, std::string_view name) {
     return fmt::format("{}/{}/{}", org.value, stream_type_name(type), name);
@@ -69,11 +70,9 @@ Result<std::unique_ptr<Ingester>> Ingester::open(
     const std::function<void(std::uint64_t)>& progress) {
     std::unique_ptr<Ingester> ingester(new Ingester(
         std::move(options), fs, catalogue, objects, clock, random, metrics, std::move(memory)));
-    MS_TRY_VOID(ingester->replay(context, progress));
-    if (auto settled = ingester->settle_after_replay(context); !settled) {
-        (void)ingester->wal_->close(context);
-        ingester->closed_ = true;
-        return std::move(settled).error();
+    if (auto started = ingester->start(context, progress); !started) {
+        ingester->wal_.reset();
+        return std::move(started).error();
     }
     for (std::size_t i = 0; i < ingester->options_.flush_threads; ++i) {
         ingester->threads_.emplace_back([raw = ingester.get()] { raw->flush_loop(); });
@@ -85,69 +84,122 @@ Result<IngestReceipt> Ingester::ingest(const RequestContext& context,
                                        const OrgId& org,
                                        StreamType type,
                                        const std::string& name,
-                                       RowBatch batch,
+                                       std::vector<RowBatch> batches,
                                        std::uint64_t raw_bytes,
                                        CommitMode mode) {
-    MS_TRY(const auto stream, stream_for(context, org, type, name));
-    if (batch.rows() == 0) {
+    if (batches.empty()) {
         return IngestReceipt{};
     }
-    MS_TRY_VOID(wait_for_memory(context, batch.capacity_bytes()));
-    note_fields(context, *stream, batch);
+    MS_TRY(const auto stream, stream_for(context, org, type, name));
+    std::uint64_t bytes = 0;
+    for (const auto& batch : batches) {
+        bytes += batch.capacity_bytes();
+    }
+    MS_TRY_VOID(wait_for_memory(context, bytes));
+    (void)note_fields(context, *stream, batches, SIZE_MAX);
     IngestReceipt receipt;
     std::shared_ptr<Shard> shard;
-    auto shared = std::make_shared<const RowBatch>(std::move(batch));
-    MS_TRY_VOID(store(context, *stream, std::move(shared), raw_bytes, receipt, shard));
-    if (mode == CommitMode::kForce) {
-        shard->request_flush(receipt.end);
+    MS_TRY_VOID(store(context, *stream, std::move(batches), raw_bytes, receipt, shard));
+    if (mode != CommitMode::kAuto) {
+        const auto wait =
+            mode == CommitMode::kForce ? std::chrono::seconds(0) : options_.wait_for_flush;
+        shard->request_flush(receipt.end, clock_.steady_now() + wait);
     }
-    if (mode == CommitMode::kForce || shard->state().active_bytes >= options_.memtable_bytes) {
+    if (mode != CommitMode::kAuto || shard->state().active_bytes >= options_.memtable_bytes) {
         wake_flusher();
     }
-    if (mode != CommitMode::kAuto) {
-        MS_TRY_VOID(shard->wait_for_checkpoint(context, clock_, receipt.end));
-    }
+    receipt.flushed = mode != CommitMode::kAuto && wait_for_flush(context, *shard, receipt.end);
     return receipt;
+}
+
+bool Ingester::wait_for_flush(const RequestContext& context, Shard& shard, Position position) {
+    constexpr std::chrono::seconds kLongest{30};
+    const auto now = clock_.steady_now();
+    auto give_up = now + kLongest;
+    if (context.deadline != SteadyNanos::never()) {
+        // Half of what is left: the answer must come before the caller gives up, or it sends again.
+        give_up = std::min(
+            give_up, now + std::chrono::nanoseconds((context.deadline.value - now.value) / 2));
+    }
+    auto limited = context;
+    while (!context.cancel.cancelled() && !wait_cancel_.cancelled() &&
+           clock_.steady_now() < give_up) {
+        limited.deadline = std::min(give_up, clock_.steady_now() + std::chrono::milliseconds(200));
+        if (shard.wait_for_checkpoint(limited, clock_, position)) {
+            return true;
+        }
+    }
+    return shard.checkpoint() >= position;
 }
 
 Result<> Ingester::store(const RequestContext& context,
                          Stream& stream,
-                         std::shared_ptr<const RowBatch> batch,
+                         std::vector<RowBatch> batches,
                          std::uint64_t raw_bytes,
                          IngestReceipt& receipt,
                          std::shared_ptr<Shard>& shard) {
-    const auto rows = batch->rows();
-    const EncodedBatch encoded = encode_batch(*batch);
-    while (true) {
-        MS_TRY(shard, open_shard(context, stream));
-        MS_PASS_FAILPOINT(ingest_before_append);
-        MS_TRY(const auto appended,
-               shard->append(*wal_, batch, encoded.pieces(), raw_bytes, clock_.steady_now()));
-        if (!appended.has_value()) {
-            continue;  // Closed in between: the next shard takes it.
-        }
-        // Without the caller's deadline: once in the log, the rows follow their course.
-        const auto unlimited = RequestContext::background(clock_, context.request_id);
-        auto committed = ingest_before_commit.pass();
-        if (committed) {
-            committed = wal_->commit(unlimited, appended->lsn);
-        }
-        if (!committed) {
-            // What is durable so far stays; the rest of this shard is not acknowledged and not
-            // shown.
-            shard->apply_durable(wal_->durable_lsn(), clock_.steady_now());
-            shard->close_intake();
-            wake_flusher();
-            return std::move(committed).error();
-        }
-        MS_PASS_FAILPOINT(ingest_after_commit);
-        shard->apply_durable(wal_->durable_lsn(), clock_.steady_now());
-        MS_PASS_FAILPOINT(ingest_after_apply);
-        receipt = IngestReceipt{.shard = shard->id(),
-                                .begin = Position{appended->end.value - rows},
-                                .end = appended->end};
-        return {};
+    std::uint64_t rows = 0;
+    for (const auto& batch : batches) {
+        rows += batch.rows();
     }
+    // Without the caller's deadline: once in the log, the rows follow their course.
+    const auto unlimited = RequestContext::background(clock_, context.request_id);
+    Lsn last;
+    const auto append = [&](const std::shared_ptr<const RowBatch>& batch) -> Result<> {
+        const EncodedBatch encoded = encode_batch(*batch);
+        while (true) {
+            MS_TRY(const auto open, open_shard(context, stream));
+            if (shard != nullptr && shard != open) {
+                // The rest goes to another shard: what this one has is settled first.
+                MS_TRY_VOID(commit(unlimited, *shard, last));
+            }
+            shard = open;
+            MS_PASS_FAILPOINT(ingest_before_append);
+            MS_TRY(const auto appended,
+                   shard->append(*wal_,
+                                 batch,
+                                 encoded.pieces(),
+                                 raw_bytes * batch->rows() / rows,
+                                 clock_.steady_now()));
+            if (!appended.has_value()) {
+                continue;  // Closed in between: the next shard takes it.
+            }
+            if (receipt.shard != shard->id()) {
+                receipt = {.shard = shard->id(), .begin = appended->begin, .end = appended->end};
+            }
+            receipt.end = appended->end;
+            last = appended->lsn;
+            return {};
+        }
+    };
+    for (auto& batch : batches) {
+        if (auto appended = append(std::make_shared<const RowBatch>(std::move(batch))); !appended) {
+            wake_flusher();  // If the log is full, a flush makes room.
+            if (shard != nullptr && last.value > 0) {
+                // Not acknowledged, but in the log: they are settled like all others.
+                (void)commit(unlimited, *shard, last);
+            }
+            return appended;
+        }
+    }
+    return commit(unlimited, *shard, last);
+}
+
+Result<> Ingester::commit(const RequestContext& context, Shard& shard, Lsn lsn) {
+    auto committed = ingest_before_commit.pass();
+    if (committed) {
+        committed = wal_->commit(context, lsn);
+    }
+    if (!committed) {
+        // What is not durable is not acknowledged and not shown. It stays in order: if the log
+        // mends itself the flush thread shows it, for a replay would, too.
+        shard.apply_durable(wal_->durable_lsn(), clock_.steady_now());
+        return std::move(committed).error();
+    }
+    MS_PASS_FAILPOINT(ingest_after_commit);
+    shard.apply_durable(wal_->durable_lsn(), clock_.steady_now());
+    MS_PASS_FAILPOINT(ingest_after_apply);
+    return {};
 }
 
 Result<> Ingester::wait_for_memory(const RequestContext& context, std::uint64_t bytes) {
@@ -167,7 +219,7 @@ Result<> Ingester::wait_for_memory(const RequestContext& context, std::uint64_t 
     Result<> result;
     while (!fits()) {
         ++wake_count_;
-        flush_wake_.notify_one();
+        flush_wake_.notify_all();
         if (clock_.steady_now() >= give_up || stopping_) {
             metrics_
                 .counter("ingester_memory_rejections_total",
@@ -227,6 +279,22 @@ Result<StreamInfo> Ingester::ensure_stream(const RequestContext& context,
     return stream->info;
 }
 
+Result<std::optional<StreamInfo>> Ingester::find_stream(const RequestContext& context,
+                                                        const OrgId& org,
+                                                        StreamType type,
+                                                        const std::string& name) {
+    {
+        const MutexLock lock(mutex_);
+        if (const auto found = streams_by_name_.find(name_key(org, type, name));
+            found != streams_by_name_.end()) {
+            const MutexLock stream_lock(found->second->mutex);
+            return std::optional(found->second->info);
+        }
+    }
+    MS_TRY_VOID(check_stream_name(name));
+    return catalogue_.find_stream(context, org, type, name);
+}
+
 std::shared_ptr<const std::set<std::string, std::less<>>> Ingester::known_fields(
     const StreamId& id) {
     std::shared_ptr<Stream> stream;
@@ -242,62 +310,152 @@ std::shared_ptr<const std::set<std::string, std::less<>>> Ingester::known_fields
     return stream->fields;
 }
 
-void Ingester::note_fields(const RequestContext& context, Stream& stream, const RowBatch& batch) {
-    std::vector<std::string> missing;
+Result<bool> Ingester::admit_fields(const RequestContext& context,
+                                    const OrgId& org,
+                                    StreamType type,
+                                    const std::string& name,
+                                    std::span<const RowBatch> batches,
+                                    std::size_t fields_max) {
+    MS_TRY(const auto stream, stream_for(context, org, type, name));
+    return note_fields(context, *stream, batches, fields_max);
+}
+
+bool Ingester::note_fields(const RequestContext& context,
+                           Stream& stream,
+                           std::span<const RowBatch> batches,
+                           std::size_t fields_max) {
+    std::set<std::string, std::less<>> missing;
     bool load = false;
     {
         const MutexLock lock(stream.mutex);
         load = !stream.fields_loaded;
-        for (const auto& column : batch.columns) {
-            if (!stream.fields->contains(column.name())) {
-                missing.push_back(column.name());
+        for (const auto& batch : batches) {
+            for (const auto& column : batch.columns) {
+                if (column.name() != kExtraField && !stream.fields->contains(column.name())) {
+                    missing.insert(column.name());
+                }
             }
         }
     }
     if (missing.empty() && !load) {
-        return;
+        return true;
     }
+    std::vector<std::string> stored;
     bool loaded = false;
     if (load) {
         // With the catalogue down the limit counts this process's names only; rows go on.
         if (const auto schema = catalogue_.ensure_fields(context, stream.id, {})) {
             for (const auto& variant : schema->variants) {
-                missing.push_back(variant.name);
+                stored.push_back(variant.name);
             }
             loaded = true;
         }
     }
     const MutexLock lock(stream.mutex);
-    auto fields = std::make_shared<std::set<std::string, std::less<>>>(*stream.fields);
-    fields->insert(missing.begin(), missing.end());
-    stream.fields = std::move(fields);
+    auto known = *stream.fields;
+    known.insert(stored.begin(), stored.end());
     stream.fields_loaded = stream.fields_loaded || loaded;
+    auto wanted = known;
+    wanted.insert(missing.begin(), missing.end());
+    const bool fits = wanted.size() == known.size() || wanted.size() <= fields_max;
+    stream.fields = std::make_shared<const std::set<std::string, std::less<>>>(
+        std::move(fits ? wanted : known));
+    return fits;
 }
 
 void Ingester::refresh_stream(const StreamId& id) {
     // The stream object stays, for it holds the shards; stream_for updates it from the catalogue.
+    forget_name(id);
+}
+
+void Ingester::forget_name(const StreamId& id) {
     const MutexLock lock(mutex_);
     std::erase_if(streams_by_name_, [&id](const auto& entry) { return entry.second->id == id; });
 }
 
+std::vector<std::shared_ptr<Ingester::Stream>> Ingester::all_streams() const {
+    const MutexLock lock(mutex_);
+    std::vector<std::shared_ptr<Stream>> streams;
+    streams.reserve(streams_.size());
+    for (const auto& [id, stream] : streams_) {
+        streams.push_back(stream);
+    }
+    return streams;
+}
+
+std::vector<std::shared_ptr<Shard>> Ingester::all_shards() const {
+    std::vector<std::shared_ptr<Shard>> shards;
+    for (const auto& stream : all_streams()) {
+        const MutexLock lock(stream->mutex);
+        shards.insert(shards.end(), stream->shards.begin(), stream->shards.end());
+    }
+    return shards;
+}
+
 Result<std::shared_ptr<Shard>> Ingester::open_shard(const RequestContext& context, Stream& stream) {
-    // The stream's lock is held over the creation, so that one stream gets one shard.
+    {
+        const MutexLock lock(stream.mutex);
+        while (true) {
+            if (stream.dropped) {
+                return Error(ErrorCode::kUnavailable, "the stream was deleted a moment ago; retry");
+            }
+            if (stream.open != nullptr && stream.open->is_open()) {
+                return stream.open;
+            }
+            if (!stream.creating) {
+                break;
+            }
+            MS_TRY_VOID(context.check());
+            clock_.wait_until(
+                stream.mutex,
+                stream.changed,
+                std::min(context.deadline, clock_.steady_now() + std::chrono::milliseconds(200)));
+        }
+        stream.creating = true;  // One stream gets one shard.
+    }
+    auto made = make_shard(context, stream);
     const MutexLock lock(stream.mutex);
+    stream.creating = false;
+    stream.changed.notify_all();
+    MS_TRY(auto shard, std::move(made));
+    stream.shards.push_back(shard);
     if (stream.dropped) {
+        shard->discard();  // The flush thread removes it.
         return Error(ErrorCode::kUnavailable, "the stream was deleted a moment ago; retry");
     }
-    if (stream.open != nullptr && stream.open->is_open()) {
-        return stream.open;
-    }
-    MS_TRY(auto info, catalogue_.create_shard(context, stream.id));
-    MS_PASS_FAILPOINT(ingest_shard_created);
-    const auto description = describe_queue(stream.info);
-    MS_TRY_VOID(wal_->create_queue(context, QueueId{info.id.value}, description));
-    auto shard =
-        std::make_shared<Shard>(info, stream.info, Position{0}, Shard::Intake::kOpen, memory_);
-    stream.shards.push_back(shard);
     stream.open = shard;
     return shard;
+}
+
+/// In the catalogue, then in the log. What the catalogue has made is kept for the next try if the
+/// log cannot take it.
+Result<std::shared_ptr<Shard>> Ingester::make_shard(const RequestContext& context, Stream& stream) {
+    MS_TRY_VOID(wal_->check_writable());
+    std::optional<ShardInfo> info;
+    StreamInfo description;
+    {
+        const MutexLock lock(stream.mutex);
+        info = stream.unused;
+        description = stream.info;
+    }
+    if (!info.has_value()) {
+        auto made = catalogue_.create_shard(context, stream.id, owner_);
+        if (!made && made.error().code() == ErrorCode::kNotFound) {
+            forget_name(stream.id);  // Or every later request would meet the dead stream.
+            return Error(ErrorCode::kUnavailable, "the stream was deleted a moment ago; retry");
+        }
+        MS_TRY(info, std::move(made));
+        const MutexLock lock(stream.mutex);
+        stream.unused = info;
+    }
+    MS_PASS_FAILPOINT(ingest_shard_created);
+    MS_TRY_VOID(wal_->create_queue(context, QueueId{info->id.value}, describe_queue(description)));
+    {
+        const MutexLock lock(stream.mutex);
+        stream.unused.reset();
+    }
+    return std::make_shared<Shard>(
+        *info, description, Position{0}, Shard::Intake::kOpen, memory_, clock_.steady_now());
 }
 
 HotSnapshot Ingester::hot_snapshot(const StreamId& id) {
@@ -319,54 +477,53 @@ HotSnapshot Ingester::hot_snapshot(const StreamId& id) {
 }
 
 Result<> Ingester::drop_stream(const RequestContext& context, const StreamId& id) {
+    forget_name(id);
     std::shared_ptr<Stream> stream;
     {
         const MutexLock lock(mutex_);
-        std::erase_if(streams_by_name_,
-                      [&id](const auto& entry) { return entry.second->id == id; });
         const auto found = streams_.find(id);
         if (found == streams_.end()) {
             return {};
         }
         stream = found->second;
-        streams_.erase(found);
     }
-    const MutexLock lock(stream->mutex);
-    stream->dropped = true;
-    for (const auto& shard : stream->shards) {
-        while (!shard->discard()) {
-            // A flush of this shard is running; it fails or succeeds soon, and waking it costs
-            // nothing.
+    // From here on its rows are gone for everybody. Should the rest fail, the flush thread goes on.
+    std::vector<std::shared_ptr<Shard>> shards;
+    {
+        const MutexLock lock(stream->mutex);
+        stream->dropped = true;
+        stream->open = nullptr;
+        shards = stream->shards;
+        for (const auto& shard : shards) {
+            shard->discard();
+        }
+    }
+    MS_PASS_FAILPOINT(ingest_stream_dropped);
+    wake_flusher();
+    for (const auto& shard : shards) {
+        while (shard->state().flushing) {
+            // It fails or succeeds soon, and the flush thread says so.
             MS_TRY_VOID(context.check());
+            const MutexLock lock(stream->mutex);
             clock_.wait_until(stream->mutex,
                               stream->changed,
                               clock_.steady_now() + std::chrono::milliseconds(20));
         }
-        MS_TRY_VOID(wal_->delete_queue(context, shard->queue()));
+        MS_TRY_VOID(retire_if_drained(context, shard));
     }
-    stream->shards.clear();
-    stream->open = nullptr;
+    forget_drained(stream);
     return {};
 }
 
 Result<> Ingester::flush_all(const RequestContext& context) {
     std::vector<std::pair<std::shared_ptr<Shard>, Position>> waiting;
-    {
-        const MutexLock lock(mutex_);
-        for (const auto& [id, stream] : streams_) {
-            const MutexLock stream_lock(stream->mutex);
-            for (const auto& shard : stream->shards) {
-                HotSnapshot rows;
-                shard->add_to_snapshot(rows);
-                if (!rows.chunks.empty()) {
-                    const auto& last = rows.chunks.back();
-                    waiting.emplace_back(shard, Position{last.first_position.value + last.rows});
-                }
-            }
+    for (const auto& shard : all_shards()) {
+        if (const auto end = shard->visible_end(); end.has_value()) {
+            waiting.emplace_back(shard, *end);
         }
     }
     for (const auto& [shard, end] : waiting) {
-        shard->request_flush(end);
+        shard->request_flush(end, SteadyNanos{});
     }
     wake_flusher();
     for (const auto& [shard, end] : waiting) {
@@ -384,7 +541,15 @@ Result<> Ingester::close(const RequestContext& context) {
         stopping_ = true;
         flush_wake_.notify_all();
         memory_freed_.notify_all();
+        // A flush that is nearly done is worth the wait; one that hangs is not.
+        while (running_flushes_ > 0 && context.check()) {
+            clock_.wait_until(
+                mutex_,
+                flushes_done_,
+                std::min(context.deadline, clock_.steady_now() + std::chrono::milliseconds(200)));
+        }
     }
+    flush_cancel_.cancel();
     for (auto& thread : threads_) {
         thread.join();
     }
@@ -395,18 +560,19 @@ Result<> Ingester::close(const RequestContext& context) {
 
 Ingester::Stats Ingester::stats() const {
     Stats stats;
-    const MutexLock lock(mutex_);
-    for (const auto& [id, stream] : streams_) {
-        const MutexLock stream_lock(stream->mutex);
-        for (const auto& shard : stream->shards) {
-            const auto state = shard->state();
-            stats.rows += state.rows;
-            stats.memtable_bytes += state.active_bytes + state.frozen_bytes;
-            ++stats.shards;
+    for (const auto& shard : all_shards()) {
+        const auto state = shard->state();
+        stats.rows += state.rows;
+        stats.memtable_bytes += state.active_bytes + state.frozen_bytes;
+        ++stats.shards;
+        if (state.failures > 0) {
+            ++stats.failing_shards;
+        }
+        if (state.failures > stats.flush_failures_in_a_row) {
+            stats.flush_failures_in_a_row = state.failures;
+            stats.last_flush_error = state.last_error;
         }
     }
-    stats.flush_failures_in_a_row = flush_failures_;
-    stats.last_flush_error = last_flush_error_;
     return stats;
 }
 

@@ -16,6 +16,7 @@ MS_DEFINE_FAILPOINT(flush_before_truncate);
 MS_DEFINE_FAILPOINT(flush_before_release);
 MS_DEFINE_FAILPOINT(shard_before_retire);
 MS_DEFINE_FAILPOINT(shard_after_queue_deleted);
+MS_DEFINE_FAILPOINT(shard_retired);
 
 using std::chrono::milliseconds;
 using std::chrono::nanoseconds;
@@ -33,38 +34,63 @@ nanoseconds adaptive_interval(std::uint64_t bytes, std::uint64_t target_bytes) {
 
 }  // namespace
 
+/// Cheap while the flush threads are awake: under pressure every request calls it.
 void Ingester::wake_flusher() {
-    const MutexLock lock(mutex_);
     ++wake_count_;
-    flush_wake_.notify_all();
+    if (flushers_asleep_.exchange(false)) {
+        const MutexLock lock(mutex_);
+        flush_wake_.notify_all();
+    }
 }
 
 void Ingester::flush_loop() {
     while (true) {
-        std::uint64_t seen = 0;
-        {
-            const MutexLock lock(mutex_);
-            if (stopping_) {
-                return;
-            }
-            seen = wake_count_;
-        }
+        const auto seen = wake_count_.load();
         SteadyNanos wake_at = clock_.steady_now() + seconds(1);
         std::string_view reason;
         if (const auto shard = next_due(wake_at, reason); shard != nullptr) {
-            flush_one(*shard, reason);
-            const auto context = RequestContext::background(clock_, "flush");
-            if (auto retired = retire_if_drained(context, shard); !retired) {
-                log_warn("a drained shard could not be removed; will be tried again",
-                         {{"shard", shard->id().value}, {"error", retired.error().message()}});
+            run_due(shard, reason);
+        } else {
+            const MutexLock lock(mutex_);
+            flushers_asleep_ = true;
+            if (!stopping_ && wake_count_ == seen) {
+                clock_.wait_until(mutex_, flush_wake_, wake_at);
             }
-            continue;
         }
         const MutexLock lock(mutex_);
-        if (!stopping_ && wake_count_ == seen) {
-            clock_.wait_until(mutex_, flush_wake_, wake_at);
+        if (stopping_) {
+            return;
         }
     }
+}
+
+void Ingester::run_due(const std::shared_ptr<Shard>& shard, std::string_view reason) {
+    {
+        const MutexLock lock(mutex_);
+        ++running_flushes_;
+    }
+    flush_one(*shard, reason);
+    auto context = RequestContext::background(clock_, "flush");
+    context.cancel = flush_cancel_;
+    context.deadline = clock_.steady_now() + seconds(60);
+    if (auto retired = retire_if_drained(context, shard);
+        !retired && retired.error().code() != ErrorCode::kCancelled) {
+        log_warn("a drained shard could not be removed; will be tried again",
+                 {{"shard", shard->id().value}, {"error", retired.error().message()}});
+        shard->retire_failed(retired.error(), retry_time(shard->state().failures + 1));
+    }
+    const MutexLock lock(mutex_);
+    --running_flushes_;
+    flushes_done_.notify_all();
+    memory_freed_.notify_all();
+}
+
+/// When to try again after so many failures in a row: 0.4 s doubling to 25.6 s, and a little
+/// chance.
+SteadyNanos Ingester::retry_time(std::uint32_t failures) {
+    const auto backoff = milliseconds(200) * (1U << std::min(failures, 7U));
+    const auto jitter = milliseconds(random_.next_u64() % 200);
+    return clock_.steady_now() + backoff + jitter;
 }
 
 std::string_view Ingester::due_reason(const Shard::State& state,
@@ -84,7 +110,7 @@ std::string_view Ingester::due_reason(const Shard::State& state,
     if (!state.open) {
         return "closed";
     }
-    if (state.flush_wanted) {
+    if (state.flush_at <= now) {
         return "requested";
     }
     if (state.active_bytes >= options_.memtable_bytes) {
@@ -93,35 +119,43 @@ std::string_view Ingester::due_reason(const Shard::State& state,
     const auto interval = options_.flush_interval.has_value()
                               ? nanoseconds(*options_.flush_interval)
                               : adaptive_interval(state.active_bytes, options_.memtable_bytes);
-    const auto due_at = state.oldest_row + interval;
+    const auto due_at = std::min(state.oldest_row + interval, state.flush_at);
     wake_at = std::min(wake_at, due_at);
     return due_at <= now ? "age" : "";
 }
 
 std::shared_ptr<Shard> Ingester::next_due(SteadyNanos& wake_at, std::string_view& reason) {
     const auto now = clock_.steady_now();
-    std::vector<std::shared_ptr<Shard>> shards;
     bool starved = false;
     {
         const MutexLock lock(mutex_);
         starved = waiting_for_memory_ > 0;
-        for (const auto& [id, stream] : streams_) {
-            const MutexLock stream_lock(stream->mutex);
-            shards.insert(shards.end(), stream->shards.begin(), stream->shards.end());
-        }
     }
+    const auto pinning = wal_->pinning_queue();
+    const auto durable = wal_->durable_lsn();
     std::shared_ptr<Shard> due;
     std::uint64_t due_bytes = 0;
-    for (const auto& shard : shards) {
-        const auto state = shard->state();
+    for (const auto& shard : all_shards()) {
+        auto state = shard->state();
+        if (state.pending_batches > 0) {
+            // Of a request whose commit failed, perhaps: the log may have made them durable since.
+            shard->apply_durable(durable, now);
+            state = shard->state();
+        }
         if (state.open && state.rows == 0 && state.pending_batches == 0 &&
             now >= state.last_append + nanoseconds(options_.shard_idle)) {
-            shard->close_intake();  // Found due, and retired, at the next look.
+            shard->close_intake();
+            state = shard->state();  // An append that began before still counts.
+        }
+        const bool can_flush = state.rows > 0 && !state.flushing && state.retry_at <= now;
+        if (can_flush && pinning == shard->queue()) {
+            // Nothing else makes room in the log.
+            reason = "log";
+            return shard;
         }
         // Under memory pressure everything is due; the largest goes first.
-        const bool pressed = starved && state.rows > 0 && !state.flushing && state.retry_at <= now;
         const auto due_for = due_reason(state, now, wake_at);
-        if (due_for.empty() && !pressed) {
+        if (due_for.empty() && !(starved && can_flush)) {
             continue;
         }
         const auto bytes = state.active_bytes + state.frozen_bytes;
@@ -140,7 +174,7 @@ void Ingester::flush_one(Shard& shard, std::string_view reason) {
         return;
     }
     const std::string type(stream_type_name(shard.stream().type));
-    if (shard.attempt().failures == 0) {
+    if (shard.state().failures == 0) {
         metrics_
             .counter("ingester_rotations_total",
                      "Memtables frozen to be flushed, by reason",
@@ -157,27 +191,29 @@ void Ingester::flush_one(Shard& shard, std::string_view reason) {
 void Ingester::flush_frozen(Shard& shard, const Memtable& frozen) {
     auto context = RequestContext::background(clock_, fmt::format("flush-{}", shard.id().value));
     context.deadline = clock_.steady_now() + seconds(600);
+    context.cancel = flush_cancel_;
     auto flushed = flusher_->flush(context, shard, frozen);
     if (auto passed = flush_before_truncate.pass(); flushed && !passed) {
         flushed = std::move(passed).error();
     }
+    if (!flushed && flush_cancel_.cancelled()) {
+        log_info("a flush was cut short by the stop; its rows are in the log",
+                 {{"shard", shard.id().value}, {"rows", frozen.rows()}});
+        shard.end_flush_failed(flushed.error(), clock_.steady_now());
+        return;
+    }
     if (!flushed) {
-        auto& attempt = shard.attempt();
-        ++attempt.failures;
-        const auto backoff = milliseconds(200) * (1U << std::min(attempt.failures, 7U));
-        const auto jitter = milliseconds(random_.next_u64() % 200);
+        const auto failures = shard.state().failures + 1;
         log_error("a flush failed; its rows stay in memory and in the log, and it is tried again",
                   {{"stream", shard.stream().name},
                    {"shard", shard.id().value},
                    {"rows", frozen.rows()},
-                   {"failures", attempt.failures},
+                   {"failures", failures},
                    {"error", flushed.error().message()}});
-        {
-            const MutexLock lock(mutex_);
-            ++flush_failures_;
-            last_flush_error_ = flushed.error().message();
-        }
-        shard.end_flush_failed(clock_.steady_now() + backoff + jitter);
+        // Parts and catalogue may lie on the log's disk: its reserve is for this.
+        const bool has_room_now = wal_->release_reserve();
+        shard.end_flush_failed(flushed.error(),
+                               has_room_now ? clock_.steady_now() : retry_time(failures));
         return;
     }
     // A lost truncate costs a longer replay, nothing else.
@@ -187,10 +223,6 @@ void Ingester::flush_frozen(Shard& shard, const Memtable& frozen) {
     }
     (void)flush_before_release.pass();
     shard.end_flush_committed(*flushed);
-    const MutexLock lock(mutex_);
-    flush_failures_ = 0;
-    last_flush_error_.clear();
-    memory_freed_.notify_all();
 }
 
 Result<> Ingester::retire_if_drained(const RequestContext& context,
@@ -206,8 +238,17 @@ Result<> Ingester::retire_if_drained(const RequestContext& context,
         return deleted;
     }
     MS_PASS_FAILPOINT(shard_after_queue_deleted);
-    MS_TRY_VOID(
-        catalogue_.set_shard_state(context, shard->id(), shard->epoch(), ShardState::kDeleted));
+    if (state.discarded) {
+        // A flush may have left objects that will never be parts.
+        MS_TRY_VOID(clean_up_intents(
+            context, [&shard](const FlushIntent& intent) { return intent.shard == shard->id(); }));
+    }
+    if (auto deleted =
+            catalogue_.set_shard_state(context, shard->id(), shard->epoch(), ShardState::kDeleted);
+        !deleted && deleted.error().code() != ErrorCode::kNotFound) {
+        return deleted;
+    }
+    MS_PASS_FAILPOINT(shard_retired);
     std::shared_ptr<Stream> stream;
     {
         const MutexLock lock(mutex_);
@@ -217,12 +258,27 @@ Result<> Ingester::retire_if_drained(const RequestContext& context,
         }
         stream = found->second;
     }
-    const MutexLock lock(stream->mutex);
-    std::erase(stream->shards, shard);
-    if (stream->open == shard) {
-        stream->open = nullptr;
+    {
+        const MutexLock lock(stream->mutex);
+        std::erase(stream->shards, shard);
+        if (stream->open == shard) {
+            stream->open = nullptr;
+        }
+        stream->changed.notify_all();
     }
+    forget_drained(stream);
     return {};
+}
+
+void Ingester::forget_drained(const std::shared_ptr<Stream>& stream) {
+    {
+        const MutexLock lock(stream->mutex);
+        if (!stream->dropped || !stream->shards.empty() || stream->creating) {
+            return;
+        }
+    }
+    const MutexLock lock(mutex_);
+    streams_.erase(stream->id);
 }
 
 }  // namespace molesignal

@@ -13,6 +13,7 @@
 namespace molesignal {
 namespace {
 
+MS_DEFINE_FAILPOINT(replay_claimed);
 MS_DEFINE_FAILPOINT(replay_after_batch);
 MS_DEFINE_FAILPOINT(replay_after_flush);
 MS_DEFINE_FAILPOINT(replay_intent_abandoned);
@@ -22,6 +23,13 @@ MS_DEFINE_FAILPOINT(replay_before_settled);
 constexpr std::uint8_t kDescriptionVersion = 1;
 
 }  // namespace
+
+/// What the start knows of the log's queues and their shards.
+struct Ingester::Replay {
+    std::map<ShardId, ShardInfo> infos;  ///< Claimed ones, and those that a queue is named after.
+    std::map<StreamId, StreamInfo> streams;
+    std::map<ShardId, std::shared_ptr<Shard>> shards;  ///< With rows to be drained.
+};
 
 ByteBuffer describe_queue(const StreamInfo& stream) {
     ByteBuffer out;
@@ -36,109 +44,184 @@ ByteBuffer describe_queue(const StreamInfo& stream) {
     return out;
 }
 
-Result<> Ingester::replay(const RequestContext& context,
-                          const std::function<void(std::uint64_t)>& progress) {
-    std::uint64_t rows = 0;
-    MS_TRY(wal_,
-           Wal::open(context,
-                     options_.wal_directory,
-                     options_.wal,
-                     fs_,
-                     clock_,
-                     metrics_,
-                     [&](const WalBatch& batch) -> Result<> {
-                         MS_TRY_VOID(replay_batch(context, batch));
-                         rows += batch.rows;
-                         progress(rows);
-                         return {};
-                     }));
+StreamId stream_of_queue(Bytes description) {
+    constexpr std::size_t kSizeBytes = 2;
+    if (description.empty() || load_le<std::uint8_t>(description, 0) != kDescriptionVersion) {
+        return {};
+    }
+    description = description.subspan(1);
+    // The organisation's id, then the stream's.
+    for (int text = 0; text < 2; ++text) {
+        if (description.size() < kSizeBytes) {
+            return {};
+        }
+        const auto size = load_le<std::uint16_t>(description, 0);
+        description = description.subspan(kSizeBytes);
+        if (description.size() < size) {
+            return {};
+        }
+        if (text == 1) {
+            return StreamId{std::string(as_text(description.first(size)))};
+        }
+        description = description.subspan(size);
+    }
     return {};
 }
 
-Result<std::shared_ptr<Shard>> Ingester::replayed_shard(const RequestContext& context,
-                                                        const WalBatch& batch) {
-    const ShardId id{batch.queue.value};
-    {
-        const MutexLock lock(mutex_);
-        if (const auto found = replayed_.find(id); found != replayed_.end()) {
-            return found->second;
+Result<> Ingester::start(const RequestContext& context,
+                         const std::function<void(std::uint64_t)>& progress) {
+    MS_TRY(wal_, Wal::open(context, options_.wal_directory, options_.wal, fs_, clock_, metrics_));
+    owner_ = fmt::format("{:016x}", wal_->log_id());
+    Replay replay;
+    MS_TRY_VOID(claim_shards(context, replay));
+    MS_PASS_FAILPOINT(replay_claimed);
+    // The epochs have moved on: what is pending of this log will never commit.
+    MS_TRY_VOID(clean_up_intents(context, [](const FlushIntent&) { return true; }));
+    std::uint64_t rows = 0;
+    MS_TRY_VOID(wal_->replay(context, [&](const WalBatch& batch) -> Result<> {
+        MS_TRY_VOID(replay_batch(context, replay, batch));
+        rows += batch.rows;
+        progress(rows);
+        return {};
+    }));
+    return settle_after_replay(context, replay);
+}
+
+Result<> Ingester::claim_shards(const RequestContext& context, Replay& replay) {
+    const auto queues = wal_->queues();
+    std::vector<std::pair<ShardId, Position>> tails;
+    tails.reserve(queues.size());
+    for (const auto& queue : queues) {
+        tails.emplace_back(ShardId{queue.queue.value}, queue.next);
+    }
+    MS_TRY(auto claimed, catalogue_.claim_shards(context, owner_, tails));
+    for (auto& info : claimed) {
+        replay.infos.insert_or_assign(info.id, std::move(info));
+    }
+    for (const auto& queue : queues) {
+        const auto found = replay.infos.find(ShardId{queue.queue.value});
+        MS_TRY_VOID(check_owner(queue, found == replay.infos.end() ? nullptr : &found->second));
+    }
+    MS_TRY(const auto organizations, catalogue_.list_organizations(context));
+    for (const auto& org : organizations) {
+        MS_TRY(auto streams, catalogue_.list_streams(context, org.id));
+        for (auto& stream : streams) {
+            replay.streams.insert_or_assign(stream.id, std::move(stream));
         }
     }
-    MS_TRY(auto info, catalogue_.get_shard(context, id));
-    if (!info.has_value()) {
-        return Error(
-            ErrorCode::kConflict,
-            fmt::format(
-                "the write-ahead log in {} holds rows of shard {}, which the catalogue ({}) "
-                "does not know: they do not belong together. Start with the catalogue that "
-                "this log was written with, or move the log away",
-                options_.wal_directory,
-                id.value,
-                catalogue_.describe()));
+    return {};
+}
+
+/// Whether the queue's rows belong into this shard of the catalogue. If not, log and catalogue are
+/// of different origin, and the start ends before a row goes anywhere.
+Result<> Ingester::check_owner(const WalQueue& queue, const ShardInfo* shard) const {
+    if (queue.next == queue.truncated) {
+        return {};  // No rows: nothing can go to the wrong place.
     }
-    std::shared_ptr<Shard> shard;
-    if (info->state != ShardState::kDeleted) {
-        StreamInfo stream;
-        stream.id = info->stream;
-        // Name and organisation are known to the catalogue; a flush needs the organisation for its
-        // keys.
-        MS_TRY(const auto organizations, catalogue_.list_organizations(context));
-        for (const auto& org : organizations) {
-            MS_TRY(auto found, catalogue_.get_stream(context, org.id, info->stream));
-            if (found.has_value()) {
-                stream = std::move(*found);
-                break;
-            }
-        }
-        if (!stream.name.empty()) {
-            shard = std::make_shared<Shard>(
-                *info, stream, info->checkpoint, Shard::Intake::kClosed, memory_);
-        }
+    const auto stream = stream_of_queue(queue.description);
+    if (shard != nullptr && shard->owner == owner_ &&
+        (stream.value.empty() || stream == shard->stream)) {
+        return {};
     }
+    return Error(
+        ErrorCode::kConflict,
+        fmt::format("the write-ahead log in {} holds rows of shard {}, which the catalogue "
+                    "({}) {}: they do not belong together. Start with the catalogue that "
+                    "this log was written with, or move the log away",
+                    options_.wal_directory,
+                    queue.queue.value,
+                    catalogue_.describe(),
+                    shard == nullptr ? "does not know" : "knows as another one's"));
+}
+
+/// The shard of a queue; null if its stream was deleted.
+std::shared_ptr<Shard> Ingester::replayed_shard(Replay& replay, QueueId queue) {
+    const ShardId id{queue.value};
+    if (const auto found = replay.shards.find(id); found != replay.shards.end()) {
+        return found->second;
+    }
+    const auto& info = replay.infos.at(id);
+    const auto known = replay.streams.find(info.stream);
+    if (known == replay.streams.end() || info.state == ShardState::kDeleted) {
+        replay.shards.emplace(id, nullptr);
+        return nullptr;
+    }
+    auto shard = std::make_shared<Shard>(
+        info, known->second, info.checkpoint, Shard::Intake::kClosed, memory_, clock_.steady_now());
+    replay.shards.emplace(id, shard);
     const MutexLock lock(mutex_);
-    replayed_[id] = shard;
-    if (shard == nullptr) {
-        dead_queues_.push_back(batch.queue);
-        return shard;
-    }
-    auto& stream = streams_[shard->stream().id];
+    auto& stream = streams_[info.stream];
     if (stream == nullptr) {
-        stream = std::make_shared<Stream>(shard->stream());
+        stream = std::make_shared<Stream>(known->second);
     }
     const MutexLock stream_lock(stream->mutex);
     stream->shards.push_back(shard);
     return shard;
 }
 
-Result<> Ingester::replay_batch(const RequestContext& context, const WalBatch& record) {
-    MS_TRY(const auto shard, replayed_shard(context, record));
+Result<> Ingester::flush_replayed(const RequestContext& context, Shard& shard) {
+    const auto frozen = shard.begin_flush();
+    if (frozen == nullptr) {
+        return {};
+    }
+    auto flushed = flusher_->flush(context, shard, *frozen);
+    if (!flushed && wal_->release_reserve()) {
+        flushed = flusher_->flush(context, shard, *frozen);
+    }
+    if (!flushed) {
+        shard.end_flush_failed(flushed.error(), clock_.steady_now());
+        // Whatever it is, it is not this record that is of no use.
+        const auto code = flushed.error().code() == ErrorCode::kCorruption ? ErrorCode::kInternal
+                                                                           : flushed.error().code();
+        return Error(code, "flush while replaying the log: " + flushed.error().message());
+    }
+    shard.end_flush_committed(*flushed);
+    MS_PASS_FAILPOINT(replay_after_flush);
+    return {};
+}
+
+/// Flushes the largest memtables down to a quarter of the budget: one at a time, whoever is next,
+/// would be a flush for every few rows once many small shards have filled half of it.
+Result<> Ingester::make_room(const RequestContext& context, const Replay& replay) {
+    while (memory_->used_bytes() * 4 > memory_->limit_bytes()) {
+        std::shared_ptr<Shard> largest;
+        std::uint64_t most = 0;
+        for (const auto& [id, shard] : replay.shards) {
+            const auto bytes = shard == nullptr ? 0 : shard->state().active_bytes;
+            if (bytes > most) {
+                most = bytes;
+                largest = shard;
+            }
+        }
+        if (largest == nullptr || largest->state().rows == 0) {
+            return {};
+        }
+        MS_TRY_VOID(flush_replayed(context, *largest));
+    }
+    return {};
+}
+
+Result<> Ingester::replay_batch(const RequestContext& context,
+                                Replay& replay,
+                                const WalBatch& record) {
+    const auto shard = replayed_shard(replay, record.queue);
     const Position end{record.begin.value + record.rows};
     if (shard == nullptr || end <= shard->checkpoint()) {
         return {};  // The stream is gone, or the rows are in parts.
     }
-    const auto flush_now = [&]() -> Result<> {
-        const auto frozen = shard->begin_flush();
-        if (frozen == nullptr) {
-            return {};
-        }
-        auto flushed = flusher_->flush(context, *shard, *frozen);
-        if (!flushed) {
-            shard->end_flush_failed(clock_.steady_now());
-            return std::move(flushed).error().wrap("flush while replaying the log");
-        }
-        shard->end_flush_committed(*flushed);
-        MS_PASS_FAILPOINT(replay_after_flush);
-        return {};
-    };
     if (shard->has_gap(record.begin)) {
         // Damage took records in between: what came before is stored first, so that positions stay
         // true.
-        MS_TRY_VOID(flush_now());
+        MS_TRY_VOID(flush_replayed(context, *shard));
     }
     auto decoded = decode_batch(record.payload);
     if (!decoded) {
-        return std::move(decoded).error().wrap(
-            fmt::format("batch at position {} of shard {}", record.begin.value, shard->id().value));
+        // For the log: the record is set aside, the others go on.
+        return Error(ErrorCode::kCorruption,
+                     fmt::format("batch at position {} of shard {}: {}",
+                                 record.begin.value,
+                                 shard->id().value,
+                                 decoded.error().message()));
     }
     if (decoded->rows() != record.rows) {
         return Error(ErrorCode::kCorruption,
@@ -148,54 +231,54 @@ Result<> Ingester::replay_batch(const RequestContext& context, const WalBatch& r
                                  decoded->rows(),
                                  record.rows));
     }
-    shard->replay(*decoded, record.begin, clock_.steady_now());
+    const auto bytes = shard->replay(*decoded, record.begin, clock_.steady_now());
     MS_PASS_FAILPOINT(replay_after_batch);
-    if (shard->state().active_bytes >= options_.memtable_bytes ||
-        memory_->used_bytes() * 2 > memory_->limit_bytes()) {
-        MS_TRY_VOID(flush_now());
+    if (bytes >= options_.memtable_bytes) {
+        MS_TRY_VOID(flush_replayed(context, *shard));
+    }
+    if (memory_->used_bytes() * 2 > memory_->limit_bytes()) {
+        MS_TRY_VOID(make_room(context, replay));
     }
     return {};
 }
 
-Result<> Ingester::settle_after_replay(const RequestContext& context) {
-    MS_TRY_VOID(clean_up_intents(context));
-    std::vector<QueueId> dead;
-    std::map<ShardId, std::shared_ptr<Shard>> replayed;
-    {
-        const MutexLock lock(mutex_);
-        dead.swap(dead_queues_);
-        replayed.swap(replayed_);
-    }
+Result<> Ingester::settle_after_replay(const RequestContext& context, const Replay& replay) {
     for (const auto& queue : wal_->queues()) {
-        const auto found = replayed.find(ShardId{queue.queue.value});
-        if (found == replayed.end()) {
-            dead.push_back(queue.queue);  // No rows: nothing to drain.
-        } else if (found->second != nullptr) {
+        const auto found = replay.shards.find(ShardId{queue.queue.value});
+        if (found != replay.shards.end() && found->second != nullptr) {
             MS_TRY_VOID(wal_->truncate(context, queue.queue, found->second->checkpoint()));
+            continue;
         }
-    }
-    std::ranges::sort(dead);
-    const auto repeated = std::ranges::unique(dead);
-    dead.erase(repeated.begin(), repeated.end());
-    for (const auto queue : dead) {
-        MS_TRY_VOID(wal_->delete_queue(context, queue));
+        // Without rows, or all of them are in parts, or its stream was deleted.
+        const auto info = replay.infos.find(ShardId{queue.queue.value});
+        if (found != replay.shards.end() && info->second.checkpoint < queue.next) {
+            log_warn(
+                "rows of a deleted stream are dropped from the log",
+                {{"shard", queue.queue.value}, {"rows", queue.next.value - queue.truncated.value}});
+        }
+        MS_TRY_VOID(wal_->delete_queue(context, queue.queue));
     }
     MS_PASS_FAILPOINT(replay_before_settled);
-    // Shards of an earlier run that have no rows in the log are finished.
-    MS_TRY(const auto live, catalogue_.list_live_shards(context));
-    for (const auto& info : live) {
-        const auto found = replayed.find(info.id);
-        if (found == replayed.end() || found->second == nullptr) {
-            MS_TRY_VOID(
-                catalogue_.set_shard_state(context, info.id, info.epoch, ShardState::kDeleted));
+    // Shards of this log without rows in it are finished. Those of other logs are not ours to
+    // judge.
+    std::vector<ShardId> finished;
+    for (const auto& [id, info] : replay.infos) {
+        const auto found = replay.shards.find(id);
+        const bool drains = found != replay.shards.end() && found->second != nullptr;
+        if (info.owner == owner_ && info.state != ShardState::kDeleted && !drains) {
+            finished.push_back(id);
         }
     }
-    return {};
+    return catalogue_.delete_shards(context, owner_, finished);
 }
 
-Result<> Ingester::clean_up_intents(const RequestContext& context) {
+Result<> Ingester::clean_up_intents(const RequestContext& context,
+                                    const std::function<bool(const FlushIntent&)>& is_dead) {
     MS_TRY(const auto intents, catalogue_.list_flush_intents(context));
     for (const auto& intent : intents) {
+        if (intent.owner != owner_ || !is_dead(intent)) {
+            continue;
+        }
         // Marked first: a commit of this flush, should one still be on its way, can no longer
         // succeed.
         if (auto abandoned = catalogue_.abandon_flush_intent(context, intent.flush_id);

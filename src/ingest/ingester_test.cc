@@ -72,8 +72,10 @@ protected:
             batch.columns[batch.find_or_add("n", FieldType::kInt64)].append_fixed(row, next_++);
         }
         batch.finish();
+        std::vector<RowBatch> batches;
+        batches.push_back(std::move(batch));
         return ingester_->ingest(
-            context_, org_, StreamType::kLogs, stream, std::move(batch), rows, mode);
+            context_, org_, StreamType::kLogs, stream, std::move(batches), rows, mode);
     }
     /// Rows that a query would see: hot ones and those in parts, by the snapshot rule.
     std::multiset<std::uint64_t> visible(const std::string& stream = "app") {
@@ -90,7 +92,7 @@ protected:
         std::multiset<std::uint64_t> rows;
         for (const auto& chunk : hot.chunks) {
             for (auto row = chunk.begin; row < chunk.rows; ++row) {
-                rows.insert(chunk.find("n", FieldType::kInt64)->fixed[row]);
+                rows.insert(chunk.find("n", FieldType::kInt64)->fixed_at(row));
             }
         }
         hot_rows_ = rows.size();

@@ -12,6 +12,8 @@
 
 #include "common/assert.h"
 #include "ingest/batch_builder.h"
+#include "ingest/json_number.h"
+#include "ingest/json_repair.h"
 #include "ingest/timestamp_parser.h"
 
 namespace molesignal {
@@ -24,6 +26,9 @@ static_assert(kJsonPaddingBytes >= simdjson::SIMDJSON_PADDING);
 constexpr std::array<std::string_view, 5> kTimeFields = {
     "_timestamp", "@timestamp", "timestamp", "time", "_time"};
 constexpr std::size_t kLineBytesMax = 4U << 20U;
+/// Longer reals are parsed by the standard library: simdjson 3.0's on-demand parser returns wrong
+/// values for 20 digits and more (0.33333333333333333333 becomes 0.1488…).
+constexpr std::size_t kDigitsMax = 18;
 
 bool is_space(char character) {
     return character == ' ' || character == '\n' || character == '\r' || character == '\t';
@@ -42,7 +47,7 @@ public:
     JsonRows(const DecodeLimits& limits, const DecodeSettings& settings)
         : limits_(limits), settings_(settings), builder_(limits, settings) {}
 
-    Result<DecodedBatch> run(std::string_view body, std::size_t capacity) {
+    Result<DecodedRows> run(std::string_view body, std::size_t capacity) {
         const auto begin =
             body.substr(0, 3) == "\xef\xbb\xbf" ? 3 : 0;  // A byte order mark is skipped.
         const auto* first = std::find_if_not(body.begin() + begin, body.end(), is_space);
@@ -57,12 +62,12 @@ public:
             }
         }
         if (index_ > limits_.rows_max) {
-            return Error(ErrorCode::kInvalidArgument,
+            return Error(ErrorCode::kTooLarge,
                          fmt::format("the request has more than {} rows "
                                      "(ingester.rows_per_request_max); send fewer at once",
                                      limits_.rows_max));
         }
-        builder_.finish(out_);
+        MS_TRY_VOID(builder_.finish(out_));
         return std::move(out_);
     }
 
@@ -84,7 +89,7 @@ private:
     }
 
     void read_lines(std::string_view body, std::size_t at, std::size_t capacity) {
-        while (at < body.size() && index_ <= limits_.rows_max) {
+        while (at < body.size() && index_ <= limits_.rows_max && !builder_.failed()) {
             const auto* found =
                 static_cast<const char*>(std::memchr(body.data() + at, '\n', body.size() - at));
             const auto end =
@@ -101,6 +106,25 @@ private:
     }
 
     void read_array(std::string_view body, std::size_t capacity) {
+        if (needs_repair(body, capacity)) {
+            ++out_.repaired_texts;
+            auto repaired = repair_json(body);
+            repaired.reserve(repaired.size() + kJsonPaddingBytes);
+            read_valid_array(repaired, repaired.capacity());
+            return;
+        }
+        read_valid_array(body, capacity);
+    }
+
+    /// Whether the text has bytes that make simdjson refuse it as a whole, before it looks at
+    /// values.
+    bool needs_repair(std::string_view text, std::size_t capacity) {
+        ondemand::document document;
+        const auto error = parser_.iterate(text.data(), text.size(), capacity).get(document);
+        return error == simdjson::UTF8_ERROR || error == simdjson::UNESCAPED_CHARS;
+    }
+
+    void read_valid_array(std::string_view body, std::size_t capacity) {
         ondemand::document document;
         ondemand::array array;
         auto error = parser_.iterate(body.data(), body.size(), capacity).get(document);
@@ -120,9 +144,10 @@ private:
                     refuse(RejectReason::kMalformed, "is not an object");
                     continue;
                 }
+                const auto* begin = location(document);
                 error = read_fields_of_row(object);
                 if (error == simdjson::SUCCESS) {
-                    builder_.end_row(index_++, take_time(), out_);
+                    end_array_row(static_cast<std::size_t>(location(document) - begin));
                 }
             }
             if (error != simdjson::SUCCESS) {
@@ -138,7 +163,7 @@ private:
                                    offset));
                 return;
             }
-            if (index_ > limits_.rows_max) {
+            if (index_ > limits_.rows_max || builder_.failed()) {
                 return;
             }
         }
@@ -147,15 +172,58 @@ private:
         }
     }
 
+    /// Where reading is in the text; its end once it is exhausted.
+    static const char* location(ondemand::document& document) {
+        const char* where = nullptr;
+        (void)document.current_location().get(where);
+        return where;
+    }
+
+    /// Ends a row of an array, of which `bytes` were read.
+    void end_array_row(std::size_t bytes) {
+        if (bytes > limits_.row_bytes_max) {
+            builder_.undo_row();
+            refuse_large(bytes);
+            return;
+        }
+        builder_.end_row(index_++, take_time(), out_);
+    }
+
+    void refuse_large(std::size_t bytes) {
+        refuse(RejectReason::kTooLarge,
+               fmt::format("has {} bytes, the limit is {} (ingester.row_bytes_max)",
+                           bytes,
+                           limits_.row_bytes_max));
+    }
+
     /// One object in a text of its own.
     void read_row(std::string_view text, std::size_t capacity) {
         if (text.size() > limits_.row_bytes_max) {
-            refuse(RejectReason::kTooLarge,
-                   fmt::format("has {} bytes, the limit is {} (ingester.row_bytes_max)",
-                               text.size(),
-                               limits_.row_bytes_max));
+            refuse_large(text.size());
             return;
         }
+        auto error = read_fields_of_text(text, capacity);
+        if (error == simdjson::UTF8_ERROR || error == simdjson::UNESCAPED_CHARS ||
+            error == simdjson::STRING_ERROR) {
+            // A character cut in two or a bare line break is no reason to lose the row.
+            builder_.undo_row();
+            auto repaired = repair_json(text);
+            repaired.reserve(repaired.size() + kJsonPaddingBytes);
+            error = read_fields_of_text(repaired, repaired.capacity());
+            out_.repaired_texts += error == simdjson::SUCCESS ? 1 : 0;
+        }
+        if (error == simdjson::SUCCESS) {
+            builder_.end_row(index_++, take_time(), out_);
+            return;
+        }
+        builder_.undo_row();
+        refuse(RejectReason::kMalformed,
+               error == simdjson::INCORRECT_TYPE ? "is not an object"
+                                                 : simdjson::error_message(error));
+    }
+
+    /// Reads the fields of the one object that is the text.
+    simdjson::error_code read_fields_of_text(std::string_view text, std::size_t capacity) {
         ondemand::document document;
         ondemand::object object;
         auto error =
@@ -165,22 +233,11 @@ private:
         if (error == simdjson::SUCCESS) {
             error = document.get_object().get(object);
         }
-        if (error != simdjson::SUCCESS) {
-            refuse(RejectReason::kMalformed,
-                   error == simdjson::INCORRECT_TYPE ? "is not an object"
-                                                     : simdjson::error_message(error));
-            return;
-        }
-        error = read_fields_of_row(object);
-        if (error == simdjson::SUCCESS && has_more(document)) {
-            error = simdjson::TRAILING_CONTENT;
-        }
         if (error == simdjson::SUCCESS) {
-            builder_.end_row(index_++, take_time(), out_);
-        } else {
-            builder_.undo_row();
-            refuse(RejectReason::kMalformed, simdjson::error_message(error));
+            error = read_fields_of_row(object);
         }
+        return error == simdjson::SUCCESS && has_more(document) ? simdjson::TRAILING_CONTENT
+                                                                : error;
     }
 
     /// Reads the fields of a row; the caller ends or undoes it.
@@ -244,7 +301,9 @@ private:
         if (const auto error = value.type().get(type); error != simdjson::SUCCESS) {
             return error;
         }
-        if (type == ondemand::json_type::object && depth + 1 < limits_.depth_max) {
+        // A path that is too long for a column is cut here: its members would each repeat it.
+        if (type == ondemand::json_type::object && depth + 1 < limits_.depth_max &&
+            name.size() < limits_.name_bytes_max) {
             ondemand::object object;
             if (const auto error = value.get_object().get(object); error != simdjson::SUCCESS) {
                 return error;
@@ -260,11 +319,18 @@ private:
         }
         if (type == ondemand::json_type::object || type == ondemand::json_type::array) {
             std::string_view text;
-            const auto error = simdjson::to_json_string(value).get(text);
-            if (error == simdjson::SUCCESS) {
-                add_text(entry, name, FieldType::kJson, text);
+            if (const auto error = simdjson::to_json_string(value).get(text);
+                error != simdjson::SUCCESS) {
+                return error;
             }
-            return error;
+            // What was skipped over is not checked yet: it is kept as text and must be JSON. The
+            // rest of the body, at least its padding, follows it.
+            if (const auto error = nested_.parse(text.data(), text.size(), false).error();
+                error != simdjson::SUCCESS) {
+                return error;
+            }
+            add_text(entry, name, FieldType::kJson, text);
+            return simdjson::SUCCESS;
         }
         Scalar scalar;
         if (const auto error = read_scalar(value, type, scalar); error != simdjson::SUCCESS) {
@@ -307,11 +373,15 @@ private:
                 const auto error = value.get_bool().get(flag);
                 scalar.type = FieldType::kBool;
                 scalar.bits = flag ? 1 : 0;
-                return error;
+                // simdjson calls a word that only begins like true or false another type.
+                return error == simdjson::INCORRECT_TYPE ? simdjson::T_ATOM_ERROR : error;
             }
-            case ondemand::json_type::null:
-                scalar.is_null = true;
-                return value.is_null() ? simdjson::SUCCESS : simdjson::N_ATOM_ERROR;
+            case ondemand::json_type::null: {
+                // "null" may also be a word that only begins like it.
+                const auto error = value.is_null().get(scalar.is_null);
+                return error != simdjson::SUCCESS || !scalar.is_null ? simdjson::N_ATOM_ERROR
+                                                                     : simdjson::SUCCESS;
+            }
             case ondemand::json_type::number:
                 return read_number(value, scalar);
             default:
@@ -320,11 +390,16 @@ private:
     }
 
     static simdjson::error_code read_number(ondemand::value value, Scalar& scalar) {
-        const auto token = value.raw_json_token();
+        auto token = value.raw_json_token();
+        while (!token.empty() && is_space(token.back())) {
+            token.remove_suffix(1);
+        }
+        if (token.size() > kDigitsMax && token.find_first_of(".eE") != std::string_view::npos) {
+            return read_real(token, scalar);
+        }
         ondemand::number number;
-        const auto error = value.get_number().get(number);
-        if (error != simdjson::SUCCESS) {
-            return read_large_number(token, scalar, error);
+        if (const auto error = value.get_number().get(number); error != simdjson::SUCCESS) {
+            return keep_digits(token, scalar);
         }
         switch (number.get_number_type()) {
             case ondemand::number_type::signed_integer:
@@ -338,42 +413,28 @@ private:
             case ondemand::number_type::floating_point_number:
                 scalar.type = FieldType::kFloat64;
                 scalar.bits = std::bit_cast<std::uint64_t>(number.get_double());
+                if (number.get_double() == 0) {
+                    return read_real(token, scalar);
+                }
                 break;
         }
         return simdjson::SUCCESS;
     }
 
+    static simdjson::error_code read_real(std::string_view token, Scalar& scalar) {
+        const auto value = is_json_number(token) ? double_of_json(token) : std::nullopt;
+        if (!value.has_value()) {
+            return keep_digits(token, scalar);
+        }
+        scalar.type = FieldType::kFloat64;
+        scalar.bits = std::bit_cast<std::uint64_t>(*value);
+        return simdjson::SUCCESS;
+    }
+
     /// Integers beyond 64 bits and reals beyond double keep their digits as text.
-    static simdjson::error_code read_large_number(std::string_view token,
-                                                  Scalar& scalar,
-                                                  simdjson::error_code error) {
-        while (!token.empty() && is_space(token.back())) {
-            token.remove_suffix(1);
-        }
-        std::size_t at = !token.empty() && token.front() == '-' ? 1 : 0;
-        const auto digits = [&] {
-            const auto from = at;
-            while (at < token.size() && token[at] >= '0' && token[at] <= '9') {
-                ++at;
-            }
-            return at > from;
-        };
-        const bool leading_zero = at + 1 < token.size() && token[at] == '0' &&
-                                  token[at + 1] >= '0' && token[at + 1] <= '9';
-        bool good = digits() && !leading_zero;
-        if (good && at < token.size() && token[at] == '.') {
-            ++at;
-            good = digits();
-        }
-        if (good && at < token.size() && (token[at] == 'e' || token[at] == 'E')) {
-            ++at;
-            if (at < token.size() && (token[at] == '+' || token[at] == '-')) {
-                ++at;
-            }
-            good = digits();
-        }
-        if (!good || at != token.size()) {
-            return error;
+    static simdjson::error_code keep_digits(std::string_view token, Scalar& scalar) {
+        if (!is_json_number(token)) {
+            return simdjson::NUMBER_ERROR;
         }
         scalar.type = FieldType::kString;
         scalar.text = token;
@@ -465,8 +526,9 @@ private:
     const DecodeLimits& limits_;
     const DecodeSettings& settings_;
     BatchBuilder builder_;
-    DecodedBatch out_;
+    DecodedRows out_;
     ondemand::parser parser_;
+    simdjson::dom::parser nested_;
     std::array<TimeCandidate, kTimeFields.size()> times_;
     std::string prefix_;
     std::uint64_t index_ = 0;
@@ -474,9 +536,9 @@ private:
 
 }  // namespace
 
-Result<DecodedBatch> decode_json_rows(const std::string& body,
-                                      const DecodeLimits& limits,
-                                      const DecodeSettings& settings) {
+Result<DecodedRows> decode_json_rows(const std::string& body,
+                                     const DecodeLimits& limits,
+                                     const DecodeSettings& settings) {
     MS_ASSERT(body.capacity() - body.size() >= kJsonPaddingBytes);
     JsonRows rows(limits, settings);
     return rows.run(body, body.capacity());

@@ -16,8 +16,8 @@ inline constexpr std::size_t kJsonPaddingBytes = 64;
 /// `body` needs kJsonPaddingBytes of capacity behind its size. A bad row is counted and reported,
 /// good ones are kept. kInvalidArgument only if the whole body is refused (too many rows).
 /// Thread-safe.
-Result<DecodedBatch> decode_json_rows(const std::string& body,
-                                      const DecodeLimits& limits,
-                                      const DecodeSettings& settings);
+Result<DecodedRows> decode_json_rows(const std::string& body,
+                                     const DecodeLimits& limits,
+                                     const DecodeSettings& settings);
 
 }  // namespace molesignal

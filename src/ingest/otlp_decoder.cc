@@ -2,14 +2,18 @@
 
 #include <bit>
 #include <cmath>
+#include <span>
 #include <string>
+#include <utility>
 
 #include <fmt/format.h>
 #include <google/protobuf/arena.h>
 #include <google/protobuf/io/coded_stream.h>
 #include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 #include <google/protobuf/stubs/logging.h>
+#include <simdjson.h>
 
+#include "common/utf8.h"
 #include "ingest/batch_builder.h"
 #include "ingest/otlp_json.h"
 #include "opentelemetry/proto/collector/logs/v1/logs_service.pb.h"
@@ -28,21 +32,6 @@ void append_hex(std::string_view bytes, std::string& out) {
     for (const char byte : bytes) {
         out.push_back(kDigits[static_cast<unsigned char>(byte) >> 4U]);
         out.push_back(kDigits[static_cast<unsigned char>(byte) & 15U]);
-    }
-}
-
-void append_base64(std::string_view bytes, std::string& out) {
-    constexpr std::string_view kDigits =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    for (std::size_t i = 0; i < bytes.size(); i += 3) {
-        std::uint32_t group = 0;
-        for (std::size_t j = 0; j < 3; ++j) {
-            group = group << 8U |
-                    (i + j < bytes.size() ? static_cast<unsigned char>(bytes[i + j]) : 0U);
-        }
-        for (std::size_t j = 0; j < 4; ++j) {
-            out.push_back(i + j > bytes.size() ? '=' : kDigits[group >> (18U - 6U * j) & 63U]);
-        }
     }
 }
 
@@ -84,9 +73,9 @@ void append_json(const common::AnyValue& value, std::string& out) {
             out.push_back('}');
             break;
         case common::AnyValue::kBytesValue: {
-            std::string text;
-            append_base64(value.bytes_value(), text);
-            append_json_text(out, text);
+            out.push_back('"');
+            append_base64(out, value.bytes_value());
+            out.push_back('"');
             break;
         }
         case common::AnyValue::VALUE_NOT_SET:
@@ -100,34 +89,55 @@ public:
     OtlpRows(const DecodeLimits& limits, const DecodeSettings& settings)
         : limits_(limits), settings_(settings), builder_(limits, settings) {}
 
-    Result<DecodedBatch> run(const Request& request) {
+    Result<DecodedRows> run(const Request& request, const OtlpJsonFindings& findings = {}) {
+        out_.repaired_texts += findings.repaired ? 1 : 0;
+        refused_ = findings.refused;
         for (const auto& resource : request.resource_logs()) {
+            const auto resource_bytes = resource.resource().ByteSizeLong();
             for (const auto& scope : resource.scope_logs()) {
+                const auto shared_bytes = resource_bytes + scope.scope().ByteSizeLong();
                 for (const auto& record : scope.log_records()) {
                     if (index_ == limits_.rows_max) {
                         return Error(
-                            ErrorCode::kInvalidArgument,
+                            ErrorCode::kTooLarge,
                             fmt::format("the request has more than {} log records "
                                         "(ingester.rows_per_request_max); send fewer at once",
                                         limits_.rows_max));
                     }
-                    add(resource, scope, record);
+                    if (builder_.failed()) {
+                        break;
+                    }
+                    count_refused();
+                    add(resource, scope, record, shared_bytes);
                 }
             }
         }
-        builder_.finish(out_);
+        count_refused();
+        MS_TRY_VOID(builder_.finish(out_));
         return std::move(out_);
     }
 
 private:
+    /// Rejects the records that were refused before they came here, in their place.
+    void count_refused() {
+        while (!refused_.empty() && refused_.front().first == index_) {
+            out_.reject(
+                index_++, RejectReason::kMalformed, refused_.front().second, limits_.errors_max);
+            refused_ = refused_.subspan(1);
+        }
+    }
+
     void add(const logs::ResourceLogs& resource,
              const logs::ScopeLogs& scope,
-             const logs::LogRecord& record) {
-        const auto bytes = record.ByteSizeLong();
+             const logs::LogRecord& record,
+             std::size_t shared_bytes) {
+        // A row holds its resource's and its scope's values too.
+        const auto bytes = record.ByteSizeLong() + shared_bytes;
         if (bytes > limits_.row_bytes_max) {
             out_.reject(index_++,
                         RejectReason::kTooLarge,
-                        fmt::format("has {} bytes, the limit is {} (ingester.row_bytes_max)",
+                        fmt::format("has {} bytes with its resource and scope, the limit is {} "
+                                    "(ingester.row_bytes_max)",
                                     bytes,
                                     limits_.row_bytes_max),
                         limits_.errors_max);
@@ -151,9 +161,7 @@ private:
             builder_.add_fixed("flags", FieldType::kInt64, record.flags());
         }
         if (record.body().value_case() == common::AnyValue::kKvlistValue) {
-            scratch_.clear();
-            append_json(record.body(), scratch_);
-            builder_.add_text("body", FieldType::kJson, scratch_);
+            add_json("body", record.body());
         } else {
             add_value("body", record.body(), 0);
         }
@@ -167,10 +175,26 @@ private:
             out_);
     }
 
+    /// Text of the protocol, which promises UTF-8 and does not always keep it.
+    std::string_view checked(const std::string& text, std::string& repaired) {
+        if (simdjson::validate_utf8(text.data(), text.size())) {
+            return text;
+        }
+        ++out_.repaired_texts;
+        repaired = repair_utf8(text);
+        return repaired;
+    }
+
     void add_text(std::string_view name, const std::string& value) {
         if (!value.empty()) {
-            builder_.add_text(name, FieldType::kString, value);
+            builder_.add_text(name, FieldType::kString, checked(value, repaired_value_));
         }
+    }
+
+    void add_json(std::string_view name, const common::AnyValue& value) {
+        scratch_.clear();
+        append_json(value, scratch_);
+        builder_.add_text(name, FieldType::kJson, checked(scratch_, repaired_value_));
     }
 
     void add_id(std::string_view name, const std::string& value, std::size_t bytes) {
@@ -185,14 +209,16 @@ private:
     template <class Attributes>
     void add_attributes(const Attributes& attributes) {
         for (const auto& attribute : attributes) {
-            add_value(attribute.key(), attribute.value(), 0);
+            std::string repaired;
+            add_value(checked(attribute.key(), repaired), attribute.value(), 0);
         }
     }
 
-    void add_value(const std::string& name, const common::AnyValue& value, std::size_t depth) {
+    void add_value(std::string_view name, const common::AnyValue& value, std::size_t depth) {
         switch (value.value_case()) {
             case common::AnyValue::kStringValue:
-                builder_.add_text(name, FieldType::kString, value.string_value());
+                builder_.add_text(
+                    name, FieldType::kString, checked(value.string_value(), repaired_value_));
                 break;
             case common::AnyValue::kBoolValue:
                 builder_.add_fixed(name, FieldType::kBool, value.bool_value() ? 1 : 0);
@@ -209,19 +235,19 @@ private:
                 builder_.add_text(name, FieldType::kBytes, value.bytes_value());
                 break;
             case common::AnyValue::kKvlistValue:
-                if (depth + 1 < limits_.depth_max) {
+                if (depth + 1 < limits_.depth_max && name.size() < limits_.name_bytes_max) {
                     for (const auto& inner : value.kvlist_value().values()) {
-                        add_value(name + "." + inner.key(), inner.value(), depth + 1);
+                        std::string repaired;
+                        add_value(fmt::format("{}.{}", name, checked(inner.key(), repaired)),
+                                  inner.value(),
+                                  depth + 1);
                     }
                     break;
                 }
                 [[fallthrough]];
-            case common::AnyValue::kArrayValue: {
-                std::string text;
-                append_json(value, text);
-                builder_.add_text(name, FieldType::kJson, text);
+            case common::AnyValue::kArrayValue:
+                add_json(name, value);
                 break;
-            }
             case common::AnyValue::VALUE_NOT_SET:
                 break;
         }
@@ -230,16 +256,18 @@ private:
     const DecodeLimits& limits_;
     const DecodeSettings& settings_;
     BatchBuilder builder_;
-    DecodedBatch out_;
+    DecodedRows out_;
+    std::span<const std::pair<std::uint64_t, std::string>> refused_;
     std::string scratch_;
+    std::string repaired_value_;
     std::uint64_t index_ = 0;
 };
 
 }  // namespace
 
-Result<DecodedBatch> decode_otlp_logs(Bytes protobuf,
-                                      const DecodeLimits& limits,
-                                      const DecodeSettings& settings) {
+Result<DecodedRows> decode_otlp_logs(Bytes protobuf,
+                                     const DecodeLimits& limits,
+                                     const DecodeSettings& settings) {
     // The library would write a line to stderr for each bad message that somebody sends.
     static auto* const silenced = google::protobuf::SetLogHandler(nullptr);
     (void)silenced;
@@ -260,13 +288,13 @@ Result<DecodedBatch> decode_otlp_logs(Bytes protobuf,
     return OtlpRows(limits, settings).run(*request);
 }
 
-Result<DecodedBatch> decode_otlp_logs_json(std::string_view json,
-                                           const DecodeLimits& limits,
-                                           const DecodeSettings& settings) {
+Result<DecodedRows> decode_otlp_logs_json(std::string_view json,
+                                          const DecodeLimits& limits,
+                                          const DecodeSettings& settings) {
     google::protobuf::Arena arena;
     auto* request = google::protobuf::Arena::CreateMessage<Request>(&arena);
-    MS_TRY_VOID(parse_otlp_json(json, *request));
-    return OtlpRows(limits, settings).run(*request);
+    MS_TRY(const auto findings, parse_otlp_json(json, *request));
+    return OtlpRows(limits, settings).run(*request, findings);
 }
 
 }  // namespace molesignal

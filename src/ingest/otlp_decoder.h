@@ -11,14 +11,14 @@ namespace molesignal {
 /// Turns an OTLP ExportLogsServiceRequest into rows (docs/api/ingest.md has the columns).
 /// kInvalidArgument if the message cannot be parsed or has too many rows; rows outside the time
 /// bounds are counted and reported. Thread-safe.
-Result<DecodedBatch> decode_otlp_logs(Bytes protobuf,
-                                      const DecodeLimits& limits,
-                                      const DecodeSettings& settings);
+Result<DecodedRows> decode_otlp_logs(Bytes protobuf,
+                                     const DecodeLimits& limits,
+                                     const DecodeSettings& settings);
 
 /// The same from OTLP's JSON form: ids in hex, 64-bit integers as strings or numbers, unknown
 /// members ignored.
-Result<DecodedBatch> decode_otlp_logs_json(std::string_view json,
-                                           const DecodeLimits& limits,
-                                           const DecodeSettings& settings);
+Result<DecodedRows> decode_otlp_logs_json(std::string_view json,
+                                          const DecodeLimits& limits,
+                                          const DecodeSettings& settings);
 
 }  // namespace molesignal

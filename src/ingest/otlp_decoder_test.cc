@@ -14,15 +14,16 @@ namespace {
 using Request = opentelemetry::proto::collector::logs::v1::ExportLogsServiceRequest;
 constexpr std::int64_t kNow = 1'790'000'000'000'000'000;
 
-std::string cell(const DecodedBatch& decoded,
+std::string cell(const DecodedRows& decoded,
                  std::string_view name,
                  FieldType type,
                  std::uint32_t row = 0) {
-    const auto index = decoded.batch.find(name, type);
-    if (index < 0 || decoded.batch.columns[static_cast<std::size_t>(index)].is_null(row)) {
+    const auto& batch = decoded.batches.at(0);
+    const auto index = batch.find(name, type);
+    if (index < 0 || batch.columns[static_cast<std::size_t>(index)].is_null(row)) {
         return "absent";
     }
-    const auto& column = decoded.batch.columns[static_cast<std::size_t>(index)];
+    const auto& column = batch.columns[static_cast<std::size_t>(index)];
     if (is_variable_width(type)) {
         return std::string(column.text(row));
     }
@@ -73,8 +74,8 @@ TEST(OtlpDecoder, EveryKindOfValueHasItsColumn) {
     const auto bytes = full_request().SerializeAsString();
     const auto decoded = decode_otlp_logs(as_bytes(bytes), {}, {.now_ns = kNow});
     ASSERT_TRUE(decoded) << decoded.error().message();
-    ASSERT_EQ(decoded->batch.rows(), 1U);
-    EXPECT_EQ(decoded->batch.timestamps[0], kNow - 5);
+    ASSERT_EQ(decoded->batches.at(0).rows(), 1U);
+    EXPECT_EQ(decoded->batches.at(0).timestamps[0], kNow - 5);
     EXPECT_EQ(cell(*decoded, "service.name", FieldType::kString), "shop");
     EXPECT_EQ(cell(*decoded, "shared", FieldType::kString), "record");
     EXPECT_EQ(cell(*decoded, "scope_name", FieldType::kString), "lib");
@@ -89,7 +90,7 @@ TEST(OtlpDecoder, EveryKindOfValueHasItsColumn) {
     EXPECT_EQ(cell(*decoded, "raw", FieldType::kBytes), std::string("\x00\xff", 2));
     EXPECT_EQ(cell(*decoded, "nested.inner", FieldType::kInt64), "3");
     EXPECT_EQ(cell(*decoded, "list", FieldType::kJson), R"(["a\"b"])");
-    EXPECT_LT(decoded->batch.find("nothing", FieldType::kString), 0);
+    EXPECT_LT(decoded->batches.at(0).find("nothing", FieldType::kString), 0);
 }
 
 TEST(OtlpDecoder, JsonSaysTheSame) {
@@ -103,20 +104,18 @@ TEST(OtlpDecoder, JsonSaysTheSame) {
         {},
         {.now_ns = kNow});
     ASSERT_TRUE(decoded) << decoded.error().message();
-    EXPECT_EQ(decoded->batch.timestamps[0], kNow - 5);
+    EXPECT_EQ(decoded->batches.at(0).timestamps[0], kNow - 5);
     EXPECT_EQ(cell(*decoded, "body", FieldType::kJson), R"({"a":1})");
     EXPECT_EQ(cell(*decoded, "severity_number", FieldType::kInt64), "17");
     EXPECT_EQ(cell(*decoded, "trace_id", FieldType::kString), "0af7651916cd43dd8448eb211c80319c");
     EXPECT_EQ(cell(*decoded, "count", FieldType::kInt64), "-7");
     EXPECT_EQ(cell(*decoded, "nan", FieldType::kFloat64), "nan");
     EXPECT_EQ(cell(*decoded, "raw", FieldType::kBytes), std::string("\x00\xff", 2));
-    for (const auto* broken :
-         {"",
-          "[]",
-          "{\"resourceLogs\":5}",
-          "{\"resourceLogs\":[{\"scopeLogs\":[{\"logRecords\":[{\"traceId\":\"xy\"}]}]}]}",
-          "{\"resourceLogs\":[{\"scopeLogs\":[{\"logRecords\":[{\"timeUnixNano\":\"soon\"}]}]}]"
-          "}"}) {
+    for (const auto* broken : {"",
+                               "[]",
+                               "{\"resourceLogs\":5}",
+                               "{\"resourceLogs\":[{\"scopeLogs\":[{\"logRecords\":5}]}]}",
+                               "{\"resourceLogs\":[{\"scopeLogs\":[{\"scope\":5}]}]}"}) {
         EXPECT_FALSE(decode_otlp_logs_json(broken, {}, {.now_ns = kNow})) << broken;
     }
 }
@@ -149,7 +148,78 @@ TEST(OtlpDecoder, DeepValuesAreRefusedAndManyRecordsNameTheLimit) {
     const auto refused =
         decode_otlp_logs(as_bytes(many.SerializeAsString()), {.rows_max = 2}, {.now_ns = kNow});
     ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code(), ErrorCode::kTooLarge);
     EXPECT_NE(refused.error().message().find("ingester.rows_per_request_max"), std::string::npos);
+}
+
+TEST(OtlpDecoder, ABadJsonRecordDoesNotSpoilTheOthers) {
+    const auto decoded = decode_otlp_logs_json(
+        R"({"resourceLogs":[{"scopeLogs":[{"logRecords":[{"traceId":"xy"},{"severityText":"A"},
+            {"timeUnixNano":"soon"},{"severityText":"B"},{"body":5}]}]}]})",
+        {},
+        {.now_ns = kNow});
+    ASSERT_TRUE(decoded) << decoded.error().message();
+    EXPECT_EQ(decoded->accepted, 2U);
+    EXPECT_EQ(cell(*decoded, "severity_text", FieldType::kString, 1), "B");
+    ASSERT_EQ(decoded->errors.size(), 3U);
+    EXPECT_EQ(decoded->errors[0].index, 0U);
+    EXPECT_EQ(decoded->errors[1].index, 2U);
+    EXPECT_EQ(decoded->errors[2].index, 4U);
+    EXPECT_NE(decoded->errors[0].reason.find("traceId"), std::string::npos);
+}
+
+TEST(OtlpDecoder, ARowsBytesIncludeItsResourceAndScope) {
+    Request request;
+    auto& resource = *request.add_resource_logs();
+    auto& shared = *resource.mutable_resource()->add_attributes();
+    shared.set_key("large");
+    shared.mutable_value()->set_string_value(std::string(900, 'x'));
+    auto& scope = *resource.add_scope_logs();
+    scope.add_log_records()->mutable_body()->set_string_value("short");
+    scope.add_log_records()->mutable_body()->set_string_value(std::string(200, 'y'));
+    const auto decoded = decode_otlp_logs(
+        as_bytes(request.SerializeAsString()), {.row_bytes_max = 1000}, {.now_ns = kNow});
+    ASSERT_TRUE(decoded);
+    EXPECT_EQ(decoded->accepted, 1U);
+    EXPECT_EQ(decoded->by_reason[static_cast<int>(RejectReason::kTooLarge)], 1U);
+    EXPECT_NE(decoded->errors.at(0).reason.find("ingester.row_bytes_max"), std::string::npos);
+}
+
+TEST(OtlpDecoder, ASharedResourceCannotGrowWithoutBound) {
+    Request request;
+    auto& resource = *request.add_resource_logs();
+    auto& shared = *resource.mutable_resource()->add_attributes();
+    shared.set_key("large");
+    shared.mutable_value()->set_string_value(std::string(100'000, 'x'));
+    auto& scope = *resource.add_scope_logs();
+    for (int i = 0; i < 1000; ++i) {
+        scope.add_log_records();
+    }
+    const auto decoded = decode_otlp_logs(
+        as_bytes(request.SerializeAsString()), {.decoded_bytes_max = 8U << 20U}, {.now_ns = kNow});
+    ASSERT_FALSE(decoded);
+    EXPECT_NE(decoded.error().message().find("ingester.decode_memory_mb"), std::string::npos);
+}
+
+TEST(OtlpDecoder, TextThatIsNotUtf8IsRepairedAndBytesOfExtraAreBase64) {
+    Request request;
+    auto& record = *request.add_resource_logs()->add_scope_logs()->add_log_records();
+    record.mutable_body()->set_string_value("cut \xe2\x82");
+    auto& key = *record.add_attributes();
+    key.set_key("k\xff");
+    key.mutable_value()->set_int_value(1);
+    auto& raw = *record.add_attributes();
+    raw.set_key("raw");
+    raw.mutable_value()->set_bytes_value(std::string("\x00\xff", 2));
+    const auto decoded =
+        decode_otlp_logs(as_bytes(request.SerializeAsString()),
+                         {},
+                         {.now_ns = kNow, .pinned_types = {{"raw", FieldType::kString}}});
+    ASSERT_TRUE(decoded) << decoded.error().message();
+    EXPECT_EQ(cell(*decoded, "body", FieldType::kString), "cut \xef\xbf\xbd");
+    EXPECT_EQ(cell(*decoded, "k\xef\xbf\xbd", FieldType::kInt64), "1");
+    EXPECT_EQ(cell(*decoded, "_extra", FieldType::kJson), R"({"raw":"AP8="})");
+    EXPECT_EQ(decoded->repaired_texts, 2U);
 }
 
 }  // namespace

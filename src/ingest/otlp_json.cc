@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 #include <simdjson.h>
 
+#include "ingest/json_repair.h"
 #include "opentelemetry/proto/collector/logs/v1/logs_service.pb.h"
 
 namespace molesignal {
@@ -265,7 +266,13 @@ Result<> read_record(dom::element element, logs::LogRecord& record) {
     return {};
 }
 
-Result<> read_scope(dom::element element, logs::ScopeLogs& scope) {
+/// Numbers the records of a request as they are read.
+struct RecordCount {
+    std::uint64_t next = 0;
+    OtlpJsonFindings findings;
+};
+
+Result<> read_scope(dom::element element, logs::ScopeLogs& scope, RecordCount& count) {
     MS_TRY(const auto object, object_of("scopeLogs", element));
     for (const auto [key, value] : object) {
         if (value.is_null()) {
@@ -283,14 +290,18 @@ Result<> read_scope(dom::element element, logs::ScopeLogs& scope) {
         } else if (is_name(key, "logRecords")) {
             MS_TRY(const auto records, array_of(key, value));
             for (const auto record : records) {
-                MS_TRY_VOID(read_record(record, *scope.add_log_records()));
+                const auto number = count.next++;
+                if (auto read = read_record(record, *scope.add_log_records()); !read) {
+                    scope.mutable_log_records()->RemoveLast();
+                    count.findings.refused.emplace_back(number, read.error().message());
+                }
             }
         }
     }
     return {};
 }
 
-Result<> read_resource(dom::element element, logs::ResourceLogs& resource) {
+Result<> read_resource(dom::element element, logs::ResourceLogs& resource, RecordCount& count) {
     MS_TRY(const auto object, object_of("resourceLogs", element));
     for (const auto [key, value] : object) {
         if (value.is_null()) {
@@ -307,7 +318,7 @@ Result<> read_resource(dom::element element, logs::ResourceLogs& resource) {
         } else if (is_name(key, "scopeLogs")) {
             MS_TRY(const auto scopes, array_of(key, value));
             for (const auto scope : scopes) {
-                MS_TRY_VOID(read_scope(scope, *resource.add_scope_logs()));
+                MS_TRY_VOID(read_scope(scope, *resource.add_scope_logs(), count));
             }
         }
     }
@@ -316,13 +327,19 @@ Result<> read_resource(dom::element element, logs::ResourceLogs& resource) {
 
 }  // namespace
 
-Result<> parse_otlp_json(
+Result<OtlpJsonFindings> parse_otlp_json(
     std::string_view json,
     opentelemetry::proto::collector::logs::v1::ExportLogsServiceRequest& request) {
     dom::parser parser;
     dom::element root;
-    if (const auto error = parser.parse(json.data(), json.size()).get(root);
-        error != simdjson::SUCCESS) {
+    RecordCount count;
+    auto error = parser.parse(json.data(), json.size()).get(root);
+    if (error == simdjson::UTF8_ERROR || error == simdjson::UNESCAPED_CHARS ||
+        error == simdjson::STRING_ERROR) {
+        error = parser.parse(repair_json(json)).get(root);
+        count.findings.repaired = true;
+    }
+    if (error != simdjson::SUCCESS) {
         return Error(ErrorCode::kInvalidArgument,
                      fmt::format("the body is not JSON: {}", simdjson::error_message(error)));
     }
@@ -331,11 +348,11 @@ Result<> parse_otlp_json(
         if (is_name(key, "resourceLogs") && !value.is_null()) {
             MS_TRY(const auto resources, array_of(key, value));
             for (const auto resource : resources) {
-                MS_TRY_VOID(read_resource(resource, *request.add_resource_logs()));
+                MS_TRY_VOID(read_resource(resource, *request.add_resource_logs(), count));
             }
         }
     }
-    return {};
+    return std::move(count.findings);
 }
 
 }  // namespace molesignal

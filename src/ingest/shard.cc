@@ -10,7 +10,8 @@ Shard::Shard(ShardInfo info,
              StreamInfo stream,
              Position begin,
              Intake intake,
-             std::shared_ptr<MemoryBudget> memory)
+             std::shared_ptr<MemoryBudget> memory,
+             SteadyNanos now)
     : info_(std::move(info)),
       stream_(std::move(stream)),
       next_position_(begin),
@@ -19,7 +20,8 @@ Shard::Shard(ShardInfo info,
       active_memory_(memory),
       frozen_memory_(memory),
       memory_(std::move(memory)),
-      checkpoint_(info_.checkpoint) {}
+      checkpoint_(info_.checkpoint),
+      last_append_(now) {}
 
 Result<std::optional<Shard::Appended>> Shard::append(Wal& wal,
                                                      std::shared_ptr<const RowBatch> batch,
@@ -27,16 +29,37 @@ Result<std::optional<Shard::Appended>> Shard::append(Wal& wal,
                                                      std::uint64_t raw_bytes,
                                                      SteadyNanos now) {
     const auto rows = batch->rows();
-    const MutexLock lock(mutex_);
-    if (intake_ != Intake::kOpen) {
-        return std::optional<Appended>();
+    MemoryReservation memory(memory_);
+    memory.force_resize(static_cast<std::int64_t>(batch->capacity_bytes()));
+    const MutexLock order(append_order_);
+    Position begin;
+    {
+        const MutexLock lock(mutex_);
+        if (intake_ != Intake::kOpen) {
+            return std::optional<Appended>();
+        }
+        appending_ = true;
+        begin = next_position_;
     }
-    // Under the lock, so that positions and LSNs of a shard grow together.
-    MS_TRY(const auto lsn, wal.append(queue(), next_position_, rows, payload));
+    auto lsn = wal.append(queue(), begin, rows, payload);
+    const MutexLock lock(mutex_);
+    appending_ = false;
+    if (!lsn) {
+        return std::move(lsn).error();
+    }
     next_position_.value += rows;
     last_append_ = now;
-    pending_.push_back({.lsn = lsn, .batch = std::move(batch), .raw_bytes = raw_bytes});
-    return std::optional(Appended{.lsn = lsn, .end = next_position_});
+    if (discarded_) {
+        if (!flushing_) {
+            drop_rows();  // Else the flush does it.
+        }
+    } else {
+        pending_.push_back({.lsn = *lsn,
+                            .batch = std::move(batch),
+                            .raw_bytes = raw_bytes,
+                            .memory = std::move(memory)});
+    }
+    return std::optional(Appended{.lsn = *lsn, .begin = begin, .end = next_position_});
 }
 
 void Shard::apply_durable(Lsn durable, SteadyNanos now) {
@@ -60,7 +83,7 @@ bool Shard::has_gap(Position begin) const {
     return begin > active_->end() && (!active_->empty() || frozen_ != nullptr);
 }
 
-void Shard::replay(const RowBatch& batch, Position begin, SteadyNanos now) {
+std::uint64_t Shard::replay(const RowBatch& batch, Position begin, SteadyNanos now) {
     const MutexLock lock(mutex_);
     if (active_->empty()) {
         oldest_row_ = now;
@@ -72,6 +95,7 @@ void Shard::replay(const RowBatch& batch, Position begin, SteadyNanos now) {
     active_->append(batch, 0);
     next_position_ = active_->end();
     account();
+    return active_->capacity_bytes();
 }
 
 void Shard::close_intake() {
@@ -109,6 +133,14 @@ void Shard::add_to_snapshot(HotSnapshot& snapshot) const {
     }
 }
 
+std::optional<Position> Shard::visible_end() const {
+    const MutexLock lock(mutex_);
+    if (!active_->empty()) {
+        return active_->end();
+    }
+    return frozen_ != nullptr ? std::optional(frozen_->end()) : std::nullopt;
+}
+
 std::shared_ptr<const Memtable> Shard::begin_flush() {
     const MutexLock lock(mutex_);
     if (flushing_) {
@@ -139,32 +171,57 @@ void Shard::end_flush_committed(Position checkpoint) {
     flushing_ = false;
     frozen_ = nullptr;
     frozen_memory_.reset();
+    attempt_ = FlushAttempt{};
     checkpoint_ = checkpoint;
     retry_at_ = SteadyNanos{};
+    failures_ = 0;
+    last_error_.clear();
+    if (checkpoint_ >= flush_requested_) {
+        flush_at_ = SteadyNanos::never();
+    }
+    if (discarded_) {
+        drop_rows();
+    }
     checkpoint_moved_.notify_all();
 }
 
-void Shard::end_flush_failed(SteadyNanos retry_at) {
+void Shard::end_flush_failed(const Error& error, SteadyNanos retry_at) {
     const MutexLock lock(mutex_);
     MS_ASSERT(flushing_);
     flushing_ = false;
     retry_at_ = retry_at;
+    ++failures_;
+    last_error_ = error.message();
+    if (discarded_) {
+        drop_rows();
+    }
 }
 
-bool Shard::discard() {
+void Shard::retire_failed(const Error& error, SteadyNanos retry_at) {
     const MutexLock lock(mutex_);
-    if (flushing_) {
-        return false;
-    }
+    retry_at_ = retry_at;
+    ++failures_;
+    last_error_ = error.message();
+}
+
+void Shard::discard() {
+    const MutexLock lock(mutex_);
+    discarded_ = true;
     intake_ = Intake::kClosed;
+    if (!flushing_) {
+        drop_rows();
+    }
+}
+
+void Shard::drop_rows() {
     pending_.clear();
     frozen_ = nullptr;
     frozen_memory_.reset();
+    attempt_ = FlushAttempt{};
     active_ = std::make_shared<Memtable>(info_.id, next_position_);
     active_memory_.reset();
     checkpoint_ = next_position_;
     checkpoint_moved_.notify_all();
-    return true;
 }
 
 Result<> Shard::wait_for_checkpoint(const RequestContext& context,
@@ -180,9 +237,12 @@ Result<> Shard::wait_for_checkpoint(const RequestContext& context,
     return {};
 }
 
-void Shard::request_flush(Position position) {
+void Shard::request_flush(Position position, SteadyNanos at) {
     const MutexLock lock(mutex_);
-    flush_requested_ = std::max(flush_requested_, position);
+    if (position > checkpoint_) {
+        flush_requested_ = std::max(flush_requested_, position);
+        flush_at_ = std::min(flush_at_, at);
+    }
 }
 
 Shard::State Shard::state() const {
@@ -191,14 +251,16 @@ Shard::State Shard::state() const {
     state.rows = active_->rows() + (frozen_ != nullptr ? frozen_->rows() : 0);
     state.active_bytes = active_->capacity_bytes();
     state.frozen_bytes = frozen_ != nullptr ? frozen_->capacity_bytes() : 0;
-    state.pending_batches = pending_.size();
+    state.pending_batches = pending_.size() + (appending_ ? 1 : 0);
     state.open = intake_ == Intake::kOpen;
     state.flushing = flushing_;
-    state.flush_wanted =
-        frozen_ != nullptr || (flush_requested_ > checkpoint_ && !active_->empty());
+    state.discarded = discarded_;
+    state.flush_at = frozen_ != nullptr ? SteadyNanos{} : flush_at_;
     state.retry_at = retry_at_;
     state.oldest_row = active_->empty() ? SteadyNanos::never() : oldest_row_;
     state.last_append = last_append_;
+    state.failures = failures_;
+    state.last_error = last_error_;
     return state;
 }
 

@@ -32,6 +32,18 @@ Result<> write_file_atomically(FileSystem& fs, const std::string& path, Bytes co
     return fs.sync_directory(parent_path(path));
 }
 
+Result<> ensure_durable_directory(FileSystem& fs, const std::string& path) {
+    MS_TRY_VOID(fs.create_directories(path));
+    for (auto at = path; at != parent_path(at);) {
+        at = parent_path(at);
+        if (auto synced = fs.sync_directory(at);
+            !synced && synced.error().code() != ErrorCode::kForbidden) {
+            return std::move(synced).error().wrap(fmt::format("make {} durable", path));
+        }
+    }
+    return {};
+}
+
 std::string join_path(const std::string& a, const std::string& b) {
     if (a.empty() || a.back() == '/') {
         return a + b;

@@ -65,6 +65,9 @@ struct SpaceInfo {
 class DirectoryLock {
 public:
     virtual ~DirectoryLock() = default;
+    /// Names this very directory on this start of the machine: a copy of the directory has another
+    /// identity, and so has the same directory after a reboot. Empty if the machine cannot tell.
+    virtual std::string identity() const = 0;
 };
 
 /// Files and directories. Implemented by PosixFs and MemoryFs; CrashFs and FaultFs wrap or twin
@@ -100,6 +103,11 @@ Result<ByteBuffer> read_file(FileSystem& fs, const std::string& path, std::uint6
 
 /// Replaces `path` durably: temporary file beside it, sync, rename, sync of the directory.
 Result<> write_file_atomically(FileSystem& fs, const std::string& path, Bytes content);
+
+/// Creates `path` and what is missing above it, and makes all these names durable, also those that
+/// are there already: a process that was killed may have made them a moment ago. Parents that this
+/// process may not read are left out; it cannot have made them.
+Result<> ensure_durable_directory(FileSystem& fs, const std::string& path);
 
 /// `a` and `b` joined by one '/'.
 std::string join_path(const std::string& a, const std::string& b);

@@ -181,8 +181,20 @@ TEST_P(FileSystemTest, DirectoryIsLockedOnce) {
     auto lock = fs().lock_directory(path("d")).value();
     EXPECT_EQ(code(fs().lock_directory(path("d"))), ErrorCode::kConflict);
     EXPECT_TRUE(fs().exists(path("d/LOCK")).value());
+    const auto identity = lock->identity();
     lock.reset();
-    EXPECT_TRUE(fs().lock_directory(path("d")));
+    EXPECT_EQ(fs().lock_directory(path("d")).value()->identity(), identity);
+    ASSERT_TRUE(fs().create_directories(path("copy")));
+    create("copy/LOCK", "");
+    EXPECT_NE(fs().lock_directory(path("copy")).value()->identity(), identity);
+}
+
+TEST_P(FileSystemTest, ADirectoryIsMadeDurableWithAllAboveIt) {
+    ASSERT_TRUE(ensure_durable_directory(fs(), path("a/b/c")));
+    EXPECT_TRUE(fs().exists(path("a/b/c")).value());
+    EXPECT_TRUE(ensure_durable_directory(fs(), path("a/b/c")));
+    create("a/file", "");
+    EXPECT_EQ(code(ensure_durable_directory(fs(), path("a/file"))), ErrorCode::kConflict);
 }
 
 TEST_P(FileSystemTest, SpaceIsKnown) {
@@ -208,6 +220,16 @@ INSTANTIATE_TEST_SUITE_P(Posix, FileSystemTest, testing::Values(&make_posix));
 INSTANTIATE_TEST_SUITE_P(Memory, FileSystemTest, testing::Values(&make_memory));
 INSTANTIATE_TEST_SUITE_P(Crash, FileSystemTest, testing::Values(&make_crash));
 INSTANTIATE_TEST_SUITE_P(Wrapped, FileSystemTest, testing::Values(&make_wrapped));
+
+TEST(CrashedFs, ADirectoryThatAKilledProcessDidNotSyncIsDurableOnceItIsUsed) {
+    CrashFs fs;
+    ASSERT_TRUE(fs.create_directories("a"));
+    fs.leave_directory_unsynced("a/b");
+    ASSERT_TRUE(fs.create_directories("a/b")) << "is there, so nothing is synced";
+    EXPECT_FALSE(*fs.clone_after_crash(1, CrashModel::kDropUnsynced)->exists("a/b"));
+    ASSERT_TRUE(ensure_durable_directory(fs, "a/b"));
+    EXPECT_TRUE(*fs.clone_after_crash(1, CrashModel::kDropUnsynced)->exists("a/b"));
+}
 
 TEST(Paths, JoinAndParent) {
     EXPECT_EQ(join_path("a", "b"), "a/b");

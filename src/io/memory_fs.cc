@@ -210,6 +210,9 @@ Result<std::unique_ptr<DirectoryLock>> MemoryFs::lock_directory(const std::strin
             const MutexLock lock(locks_->mutex);
             locks_->held.erase(path_);
         }
+        std::string identity() const override {
+            return fmt::format("{}-{}", fmt::ptr(locks_.get()), path_);
+        }
 
     private:
         std::shared_ptr<Locks> locks_;

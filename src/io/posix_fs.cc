@@ -1,6 +1,7 @@
 #include "io/posix_fs.h"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 
@@ -162,13 +163,37 @@ private:
     std::string path_;
 };
 
+/// The kernel's random name of this start of the machine; empty if it has none.
+std::string read_boot_id() {
+    const auto descriptor = retry_interrupted(
+        [] { return ::open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC); });
+    if (descriptor < 0) {
+        return {};
+    }
+    std::array<char, 36> text{};
+    const auto got =
+        retry_interrupted([&] { return ::read(descriptor, text.data(), text.size()); });
+    ::close(descriptor);
+    return got == static_cast<ssize_t>(text.size()) ? std::string(text.data(), text.size())
+                                                    : std::string();
+}
+
 class PosixDirectoryLock final : public DirectoryLock {
 public:
-    explicit PosixDirectoryLock(int descriptor) : descriptor_(descriptor) {}
+    explicit PosixDirectoryLock(int descriptor) : descriptor_(descriptor) {
+        struct stat status{};
+        const auto boot = read_boot_id();
+        if (!boot.empty() && ::fstat(descriptor_, &status) == 0) {
+            // The LOCK file's own number: a copy of the directory has a file of its own.
+            identity_ = fmt::format("{}-{:x}-{:x}", boot, status.st_dev, status.st_ino);
+        }
+    }
     ~PosixDirectoryLock() override { ::close(descriptor_); }
+    std::string identity() const override { return identity_; }
 
 private:
     int descriptor_;
+    std::string identity_;
 };
 
 }  // namespace

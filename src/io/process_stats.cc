@@ -77,4 +77,14 @@ Result<ProcessStats> read_process_stats() {
     return stats;
 }
 
+std::uint64_t raise_open_files_limit() {
+    rlimit limit{};
+    if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) {
+        return 0;
+    }
+    auto raised = limit;
+    raised.rlim_cur = limit.rlim_max;
+    return ::setrlimit(RLIMIT_NOFILE, &raised) == 0 ? raised.rlim_cur : limit.rlim_cur;
+}
+
 }  // namespace molesignal

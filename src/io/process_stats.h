@@ -20,4 +20,7 @@ struct ProcessStats {
 /// kUnavailable if /proc is not there. Thread-safe.
 Result<ProcessStats> read_process_stats();
 
+/// Raises the soft limit of open files to the hard one; the limit in force afterwards.
+std::uint64_t raise_open_files_limit();
+
 }  // namespace molesignal

@@ -1,6 +1,7 @@
 #include "io/process_stats.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include "common/clock.h"
 
@@ -28,6 +29,17 @@ TEST(ProcessStats, AreOfThisProcess) {
         last = *read_process_stats();
     }
     EXPECT_GT(last.cpu_seconds, first->cpu_seconds);
+}
+
+TEST(ProcessStats, TheLimitOfOpenFilesIsRaisedToTheHardOne) {
+    rlimit limit{};
+    ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &limit), 0);
+    auto lowered = limit;
+    lowered.rlim_cur = 100;
+    ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &lowered), 0);
+    EXPECT_EQ(raise_open_files_limit(), limit.rlim_max);
+    EXPECT_EQ(read_process_stats()->open_files_max, limit.rlim_max);
+    ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &limit), 0);
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include "common/clock.h"
 #include "common/request_context.h"
 #include "common/result.h"
+#include "metadata/shard_info.h"
 #include "metadata/stream_info.h"
 #include "model/ids.h"
 #include "model/schema.h"
@@ -60,30 +61,6 @@ struct PartInfo {
     std::int32_t format_version = 1;
     std::string sort_order;          ///< For people and planners: "service,_timestamp".
     std::int64_t added_version = 0;  ///< Set by commit.
-};
-
-enum class ShardState : std::uint8_t { kOpen = 1, kClosed = 2, kDeleted = 3 };
-
-/// The catalogue's view of a shard. Rows below `checkpoint` are in parts.
-struct ShardInfo {
-    ShardId id;
-    StreamId stream;
-    Epoch epoch;
-    ShardState state = ShardState::kOpen;
-    Position checkpoint;
-    std::string last_flush_id;  ///< Empty before the first flush.
-};
-
-/// What a flush is about to upload, recorded before the first byte goes out.
-struct FlushIntent {
-    std::string flush_id;  ///< ULID; the retry of a flush reuses it.
-    StreamId stream;
-    ShardId shard;
-    Epoch epoch;
-    Position begin;
-    Position end;
-    std::vector<std::string> object_keys;
-    std::int64_t created_us = 0;
 };
 
 /// A field that a flush found and the stream does not have yet, or whose exactness changed.
@@ -159,7 +136,7 @@ public:
     virtual Result<std::optional<StreamInfo>> get_stream(const RequestContext& context,
                                                          const OrgId& org,
                                                          const StreamId& id) = 0;
-    /// The stream, made if missing; kResourceExhausted above `streams_max` streams of the
+    /// The stream, made if missing; kLimitReached above `streams_max` streams of the
     /// organisation.
     virtual Result<StreamInfo> ensure_stream(const RequestContext& context,
                                              const OrgId& org,
@@ -201,7 +178,24 @@ public:
 
     /// A new open shard of the stream with epoch 1 and checkpoint 0.
     virtual Result<ShardInfo> create_shard(const RequestContext& context,
-                                           const StreamId& stream) = 0;
+                                           const StreamId& stream,
+                                           std::string_view owner) = 0;
+    /// The log `owner` starts, with queues for the shards of `tails` up to these positions. Counts
+    /// the epoch of all its live shards and closes them: what an earlier process of it still has on
+    /// its way has committed by then, or never will. One without owner becomes its own; one that
+    /// was deleted lives again if the log has rows of it above the checkpoint. Returns the live
+    /// ones and all of `tails` that exist, also those of other owners, which stay as they are.
+    virtual Result<std::vector<ShardInfo>> claim_shards(
+        const RequestContext& context,
+        std::string_view owner,
+        const std::vector<std::pair<ShardId, Position>>& tails) = 0;
+    /// Marks shards of `owner` as deleted: all their rows are in parts or gone with their stream.
+    virtual Result<> delete_shards(const RequestContext& context,
+                                   std::string_view owner,
+                                   const std::vector<ShardId>& ids) = 0;
+    /// Forgets shards that were deleted more than `age_us` ago; returns how many.
+    virtual Result<std::int64_t> purge_shards(const RequestContext& context,
+                                              std::int64_t age_us) = 0;
     virtual Result<std::optional<ShardInfo>> get_shard(const RequestContext& context,
                                                        ShardId id) = 0;
     virtual Result<std::vector<ShardInfo>> list_live_shards(const RequestContext& context) = 0;
@@ -251,11 +245,13 @@ public:
                                   const OrgId& org,
                                   std::string_view id) = 0;
 
-    /// Takes or renews the lease for `ttl_us`. kConflict: somebody else holds it.
+    /// Takes or renews the lease for `ttl_us`, also from a holder whose name begins with
+    /// `replaces`, if that is not empty. kConflict: somebody else holds it.
     virtual Result<Lease> acquire_lease(const RequestContext& context,
                                         std::string_view name,
                                         std::string_view holder,
-                                        std::int64_t ttl_us) = 0;
+                                        std::int64_t ttl_us,
+                                        std::string_view replaces) = 0;
     virtual Result<> release_lease(const RequestContext& context, const Lease& lease) = 0;
 
     /// "sqlite ./data/meta.db", "postgres host/db": for people, without secrets.

@@ -15,7 +15,7 @@ protected:
             return;
         }
         stream_ = make_stream();
-        auto made = catalogue_->create_shard(context(), stream_.id);
+        auto made = catalogue_->create_shard(context(), stream_.id, "log");
         ASSERT_OK(made);
         shard_ = *made;
     }

@@ -99,7 +99,7 @@ TEST_P(CatalogueRaceTest, TheLimitOfStreamsHoldsForAll) {
             context(), org->id, StreamType::kLogs, "s" + std::to_string(thread), 3);
         if (stream) {
             ++made;
-        } else if (stream.error().code() == ErrorCode::kResourceExhausted) {
+        } else if (stream.error().code() == ErrorCode::kLimitReached) {
             ++refused;
         }
     });
@@ -112,7 +112,7 @@ TEST_P(CatalogueRaceTest, CommitsOfManyShardsCountOneVersionEach) {
     std::atomic<int> failures{0};
     constexpr std::uint64_t kFlushes = 5;
     race([&](int thread) {
-        auto shard = any(thread).create_shard(context(), stream.id);
+        auto shard = any(thread).create_shard(context(), stream.id, "log");
         for (std::uint64_t i = 0; shard && i < kFlushes; ++i) {
             const auto commit = make_commit(*shard, i * 10, i * 10 + 10);
             auto done = any(thread).add_flush_intent(context(), intent_for(commit, stream.id));
@@ -135,7 +135,7 @@ TEST_P(CatalogueRaceTest, CommitsOfManyShardsCountOneVersionEach) {
 
 TEST_P(CatalogueRaceTest, OneOfManyCommitsOfOneFlushCounts) {
     const auto stream = make_stream();
-    const auto shard = catalogue_->create_shard(context(), stream.id);
+    const auto shard = catalogue_->create_shard(context(), stream.id, "log");
     ASSERT_OK(shard);
     const auto commit = make_commit(*shard, 0, 10);
     ASSERT_OK(catalogue_->add_flush_intent(context(), intent_for(commit, stream.id)));
@@ -150,7 +150,7 @@ TEST_P(CatalogueRaceTest, OneOfManyCommitsOfOneFlushCounts) {
 TEST_P(CatalogueRaceTest, AnIntentIsEitherCommittedOrAbandoned) {
     const auto stream = make_stream();
     for (int round = 0; round < 20; ++round) {
-        const auto shard = catalogue_->create_shard(context(), stream.id);
+        const auto shard = catalogue_->create_shard(context(), stream.id, "log");
         ASSERT_OK(shard);
         const auto commit = make_commit(*shard, 0, 10);
         ASSERT_OK(catalogue_->add_flush_intent(context(), intent_for(commit, stream.id)));
@@ -172,7 +172,7 @@ TEST_P(CatalogueRaceTest, AnIntentIsEitherCommittedOrAbandoned) {
 
 TEST_P(CatalogueRaceTest, ASnapshotNeverShowsHalfAFlush) {
     const auto stream = make_stream();
-    const auto shard = catalogue_->create_shard(context(), stream.id);
+    const auto shard = catalogue_->create_shard(context(), stream.id, "log");
     ASSERT_OK(shard);
     std::atomic<bool> done{false};
     std::atomic<int> failures{0};
@@ -209,12 +209,12 @@ TEST_P(CatalogueRaceTest, ASnapshotNeverShowsHalfAFlush) {
 }
 
 TEST_P(CatalogueRaceTest, ALeaseIsTakenOverByOne) {
-    ASSERT_OK(catalogue_->acquire_lease(context(), "job", "old", -1));
+    ASSERT_OK(catalogue_->acquire_lease(context(), "job", "old", -1, ""));
     std::atomic<int> won{0};
     std::atomic<int> lost{0};
     race([&](int thread) {
-        auto lease =
-            any(thread).acquire_lease(context(), "job", "h" + std::to_string(thread), 60'000'000);
+        auto lease = any(thread).acquire_lease(
+            context(), "job", "h" + std::to_string(thread), 60'000'000, "");
         if (lease) {
             ++won;
         } else if (lease.error().code() == ErrorCode::kConflict) {
@@ -228,7 +228,7 @@ TEST_P(CatalogueRaceTest, ALeaseIsTakenOverByOne) {
 TEST_P(CatalogueRaceTest, DeletingAStreamWhileItIsFlushedLeavesNoLivePart) {
     for (int round = 0; round < 10; ++round) {
         const auto stream = make_stream();
-        const auto shard = catalogue_->create_shard(context(), stream.id);
+        const auto shard = catalogue_->create_shard(context(), stream.id, "log");
         ASSERT_OK(shard);
         std::atomic<bool> deleted{false};
         std::atomic<int> odd{0};
@@ -250,7 +250,7 @@ TEST_P(CatalogueRaceTest, DeletingAStreamWhileItIsFlushedLeavesNoLivePart) {
 
 TEST_P(CatalogueRaceTest, WaitsForALockUntilTheDeadlineOnly) {
     const auto stream = make_stream();
-    const auto shard = catalogue_->create_shard(context(), stream.id);
+    const auto shard = catalogue_->create_shard(context(), stream.id, "log");
     ASSERT_OK(shard);
     const auto commit = make_commit(*shard, 0, 10);
     ASSERT_OK(catalogue_->add_flush_intent(context(), intent_for(commit, stream.id)));
@@ -274,7 +274,7 @@ TEST_P(CatalogueRaceTest, ConnectsAgainAfterTheServerEndedItsSessions) {
     EXPECT_OK(catalogue_->ping(context()));
     EXPECT_TRUE(snapshot(stream.id).parts.empty());
     database_->end_connections();
-    const auto shard = catalogue_->create_shard(context(), stream.id);
+    const auto shard = catalogue_->create_shard(context(), stream.id, "log");
     ASSERT_OK(shard);
     EXPECT_OK(flush(*shard, 0, 10));
 }

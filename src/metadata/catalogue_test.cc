@@ -69,7 +69,7 @@ TEST_P(CatalogueTest, TheLimitOfStreamsNamesItself) {
     ASSERT_OK(catalogue_->ensure_stream(context(), first.org, StreamType::kLogs, "two", 2));
     const auto third =
         catalogue_->ensure_stream(context(), first.org, StreamType::kLogs, "three", 2);
-    EXPECT_CODE(third, ErrorCode::kResourceExhausted);
+    EXPECT_CODE(third, ErrorCode::kLimitReached);
     EXPECT_THAT(third.error().message(), ::testing::HasSubstr("the limit is 2"));
     // Existing ones still open; a deleted one makes room.
     ASSERT_OK(catalogue_->ensure_stream(context(), first.org, StreamType::kLogs, "two", 2));
@@ -154,7 +154,7 @@ TEST_P(CatalogueTest, ADeletedStreamIsForgottenOnceItsPartsAndShardsAre) {
 
 TEST_P(CatalogueTest, ADeletedStreamTakesItsPartsAndFreesItsName) {
     const auto stream = make_stream();
-    const auto shard = catalogue_->create_shard(context(), stream.id);
+    const auto shard = catalogue_->create_shard(context(), stream.id, "log");
     ASSERT_OK(shard);
     ASSERT_OK(flush(*shard, 0, 10));
     const auto pending = make_commit(*shard, 10, 20);
@@ -165,7 +165,7 @@ TEST_P(CatalogueTest, ADeletedStreamTakesItsPartsAndFreesItsName) {
     EXPECT_CODE(catalogue_->snapshot(context(), stream.id, 0, 1, total), ErrorCode::kNotFound);
     EXPECT_CODE(catalogue_->commit_flush(context(), pending), ErrorCode::kNotFound);
     EXPECT_CODE(catalogue_->ensure_fields(context(), stream.id, {}), ErrorCode::kNotFound);
-    EXPECT_CODE(catalogue_->create_shard(context(), stream.id), ErrorCode::kNotFound);
+    EXPECT_CODE(catalogue_->create_shard(context(), stream.id, "log"), ErrorCode::kNotFound);
     EXPECT_CODE(catalogue_->delete_stream(context(), stream.org, stream.id), ErrorCode::kNotFound);
     const auto dead = catalogue_->get_shard(context(), shard->id);
     ASSERT_OK(dead);
@@ -217,8 +217,8 @@ TEST_P(CatalogueTest, FieldIdsAreGivenOnceAndKept) {
 
 TEST_P(CatalogueTest, ShardsAreNumberedForLifeAndOnlyGoForward) {
     const auto stream = make_stream();
-    const auto first = catalogue_->create_shard(context(), stream.id);
-    const auto second = catalogue_->create_shard(context(), stream.id);
+    const auto first = catalogue_->create_shard(context(), stream.id, "log");
+    const auto second = catalogue_->create_shard(context(), stream.id, "log");
     ASSERT_OK(first);
     ASSERT_OK(second);
     EXPECT_LT(first->id, second->id);
@@ -289,7 +289,7 @@ TEST_P(CatalogueTest, TokensAreFoundByPrefixAndRevokedForEver) {
 
 TEST_P(CatalogueTest, ALeaseHasOneHolderAndItsEpochGrows) {
     const auto take = [&](std::string_view holder, std::int64_t ttl_us) {
-        return catalogue_->acquire_lease(context(), "job", holder, ttl_us);
+        return catalogue_->acquire_lease(context(), "job", holder, ttl_us, "");
     };
     const auto first = take("a", 60'000'000);
     ASSERT_OK(first);
@@ -311,6 +311,20 @@ TEST_P(CatalogueTest, ALeaseHasOneHolderAndItsEpochGrows) {
     EXPECT_CODE(take("", 1), ErrorCode::kInvalidArgument);
 }
 
+TEST_P(CatalogueTest, ALeaseCanBeTakenFromAHolderOfTheSameName) {
+    const auto take = [&](std::string_view holder, std::string_view replaces) {
+        return catalogue_->acquire_lease(context(), "job", holder, 60'000'000, replaces);
+    };
+    ASSERT_OK(take("node_1/first", "node_1/"));
+    EXPECT_CODE(take("node_2/first", "node_2/"), ErrorCode::kConflict);
+    EXPECT_CODE(take("node_1/second", ""), ErrorCode::kConflict);
+    EXPECT_CODE(take("node_1/second", "node%/"), ErrorCode::kConflict);
+    const auto second = take("node_1/second", "node_1/");
+    ASSERT_OK(second);
+    EXPECT_EQ(second->epoch, Epoch{2});
+    EXPECT_CODE(take("node_1/first", ""), ErrorCode::kConflict);
+}
+
 TEST_P(CatalogueTest, StopsWhenTheCallerIsGone) {
     auto cancelled = context();
     cancelled.cancel.cancel();
@@ -323,7 +337,7 @@ TEST_P(CatalogueTest, StopsWhenTheCallerIsGone) {
 
 TEST_P(CatalogueTest, ACatalogueOpenedAgainHasEverything) {
     const auto stream = make_stream();
-    const auto shard = catalogue_->create_shard(context(), stream.id);
+    const auto shard = catalogue_->create_shard(context(), stream.id, "log");
     ASSERT_OK(shard);
     ASSERT_OK(flush(*shard, 0, 10));
     catalogue_.reset();

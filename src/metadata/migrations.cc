@@ -122,9 +122,23 @@ Migration leases_step() {
                  expires_at_micros BIGINT NOT NULL))"}};
 }
 
+Migration shard_owners_step() {
+    return {6,
+            "shard_owners",
+            {"ALTER TABLE shards ADD COLUMN owner VARCHAR(64) NOT NULL DEFAULT ''",
+             "ALTER TABLE shards ADD COLUMN deleted_at_micros BIGINT",
+             "UPDATE shards SET deleted_at_micros = 0 WHERE state = 3",
+             "CREATE INDEX shards_by_owner ON shards (owner, id) WHERE state < 3",
+             "CREATE INDEX shards_deleted ON shards (deleted_at_micros) WHERE state = 3"}};
+}
+
 const std::vector<Migration>& all_migrations() {
-    static const std::vector<Migration> kMigrations{
-        organizations_step(), streams_step(), shards_step(), parts_step(), leases_step()};
+    static const std::vector<Migration> kMigrations{organizations_step(),
+                                                    streams_step(),
+                                                    shards_step(),
+                                                    parts_step(),
+                                                    leases_step(),
+                                                    shard_owners_step()};
     return kMigrations;
 }
 

@@ -393,6 +393,7 @@ const SqlDialect& postgres_dialect() {
         .now_us = "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)",
         .blob_type = "BYTEA",
         .serial_type = "BIGSERIAL PRIMARY KEY",
+        .lift_time_limit = "SELECT set_config('statement_timeout', '0', TRUE)",
         // Any number of ours; transactions of one database that migrate wait here for each other.
         .lock_migrations = "SELECT pg_advisory_xact_lock(7867142109455101)"};
     return kDialect;

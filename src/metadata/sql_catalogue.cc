@@ -8,8 +8,10 @@
 #include "common/log.h"
 #include "metadata/migrations.h"
 #include "metadata/row_codec.h"
+#include "metadata/sql_rows.h"
 
 MS_DEFINE_FAILPOINT(migration_step);
+MS_DEFINE_FAILPOINT(catalogue_answer_lost);
 
 namespace molesignal {
 namespace {
@@ -64,9 +66,8 @@ SqlCatalogue::SqlCatalogue(Database database, Clock& clock, Random& random)
         fmt::format("SELECT id FROM organizations WHERE id = $1{}", dialect.for_update);
     lock_stream_sql_ =
         fmt::format("SELECT deleted_at_micros FROM streams WHERE id = $1{}", dialect.for_update);
-    lock_shard_sql_ = fmt::format(
-        "SELECT id, stream_id, epoch, state, checkpoint, last_flush_id FROM shards WHERE id = $1{}",
-        dialect.for_update);
+    lock_shard_sql_ =
+        fmt::format("SELECT {} FROM shards WHERE id = $1{}", kShardColumns, dialect.for_update);
     lock_intent_sql_ =
         fmt::format("SELECT state FROM flush_intents WHERE flush_id = $1{}", dialect.for_update);
     const auto removal = fmt::format(
@@ -106,6 +107,7 @@ SqlCatalogue::SqlCatalogue(Database database, Clock& clock, Random& random)
         " epoch = leases.epoch + CASE WHEN leases.holder = excluded.holder THEN 0 ELSE 1 END,"
         " expires_at_micros = {0} + $3"
         " WHERE leases.holder = excluded.holder OR leases.expires_at_micros <= {0}"
+        " OR ($5 > 0 AND substr(leases.holder, 1, CAST($5 AS INTEGER)) = $4)"
         " RETURNING epoch, expires_at_micros",
         dialect.now_us);
 }
@@ -147,7 +149,7 @@ Result<> SqlCatalogue::transact(const RequestContext& context,
         bool again = false;
         auto done = transact_once(context, access, body, again);
         if (done) {
-            return done;
+            return access == SqlAccess::kWrite ? catalogue_answer_lost.pass() : Result<>();
         }
         if (!again || tries_left <= 1) {
             return std::move(done).error().wrap(doing);
@@ -177,8 +179,10 @@ Result<bool> SqlCatalogue::migrate_one(const RequestContext& context) {
     bool more = false;
     const auto apply = [&](SqlConnection& connection) -> Result<> {
         const auto& dialect = database_.dialect;
-        if (!dialect.lock_migrations.empty()) {
-            MS_TRY_VOID(connection.query(context, dialect.lock_migrations, {}));
+        for (const auto statement : {dialect.lift_time_limit, dialect.lock_migrations}) {
+            if (!statement.empty()) {
+                MS_TRY_VOID(connection.query(context, statement, {}));
+            }
         }
         MS_TRY_VOID(connection.query(context,
                                      "CREATE TABLE IF NOT EXISTS schema_migrations ("
@@ -354,14 +358,16 @@ Result<> SqlCatalogue::revoke_token(const RequestContext& context,
 Result<Lease> SqlCatalogue::acquire_lease(const RequestContext& context,
                                           std::string_view name,
                                           std::string_view holder,
-                                          std::int64_t ttl_us) {
+                                          std::int64_t ttl_us,
+                                          std::string_view replaces) {
     if (holder.empty() || name.empty()) {
         return Error(ErrorCode::kInvalidArgument, "a lease needs a name and a holder");
     }
     Lease lease{.name = std::string(name), .holder = std::string(holder), .epoch = {}};
     const auto take = [&](SqlConnection& connection) -> Result<> {
         MS_TRY(const auto rows,
-               connection.query(context, acquire_lease_sql_, {name, holder, ttl_us}));
+               connection.query(
+                   context, acquire_lease_sql_, {name, holder, ttl_us, replaces, replaces.size()}));
         if (rows.empty()) {
             return Error(ErrorCode::kConflict, fmt::format("somebody else holds '{}'", name));
         }

@@ -71,7 +71,17 @@ public:
                                     std::int64_t time_max_us,
                                     std::int64_t& parts_total) override;
 
-    Result<ShardInfo> create_shard(const RequestContext& context, const StreamId& stream) override;
+    Result<ShardInfo> create_shard(const RequestContext& context,
+                                   const StreamId& stream,
+                                   std::string_view owner) override;
+    Result<std::vector<ShardInfo>> claim_shards(
+        const RequestContext& context,
+        std::string_view owner,
+        const std::vector<std::pair<ShardId, Position>>& tails) override;
+    Result<> delete_shards(const RequestContext& context,
+                           std::string_view owner,
+                           const std::vector<ShardId>& ids) override;
+    Result<std::int64_t> purge_shards(const RequestContext& context, std::int64_t age_us) override;
     Result<std::optional<ShardInfo>> get_shard(const RequestContext& context, ShardId id) override;
     Result<std::vector<ShardInfo>> list_live_shards(const RequestContext& context) override;
     Result<> set_shard_state(const RequestContext& context,
@@ -110,7 +120,8 @@ public:
     Result<Lease> acquire_lease(const RequestContext& context,
                                 std::string_view name,
                                 std::string_view holder,
-                                std::int64_t ttl_us) override;
+                                std::int64_t ttl_us,
+                                std::string_view replaces) override;
     Result<> release_lease(const RequestContext& context, const Lease& lease) override;
 
     std::string describe() const override { return database_.description; }
@@ -147,6 +158,15 @@ private:
     Result<ShardInfo> lock_shard(const RequestContext& context,
                                  SqlConnection& connection,
                                  ShardId id);
+    /// The shards that fulfil `condition`, in the order of their ids.
+    Result<std::vector<ShardInfo>> query_shards(const RequestContext& context,
+                                                SqlConnection& connection,
+                                                std::string_view condition,
+                                                const SqlParameters& parameters);
+    Result<> claim_tail(const RequestContext& context,
+                        SqlConnection& connection,
+                        std::string_view owner,
+                        const std::pair<ShardId, Position>& tail);
     Result<> consume_intent(const RequestContext& context,
                             SqlConnection& connection,
                             const FlushCommit& commit);

@@ -114,7 +114,9 @@ struct SqlDialect {
     std::string_view now_us;      ///< Microseconds since 1970 by the database's clock.
     std::string_view blob_type;
     std::string_view serial_type;  ///< A 64-bit key that the database counts and never reuses.
-    /// Run first in a migration's transaction: one process at a time. Empty: not needed.
+    /// Run first in a migration's transaction: a large table takes longer than any request may.
+    std::string_view lift_time_limit;
+    /// Run then: one process at a time. Empty: not needed.
     std::string_view lock_migrations;
 };
 

@@ -1,4 +1,4 @@
-// The verbs of SqlCatalogue about shards, flushes and the life of parts.
+// The verbs of SqlCatalogue about flushes and the life of parts.
 #include <algorithm>
 #include <set>
 
@@ -18,28 +18,12 @@ MS_DEFINE_FAILPOINT(catalogue_part_inserted);
 namespace molesignal {
 namespace {
 
-constexpr std::string_view kShardColumns = "id, stream_id, epoch, state, checkpoint, last_flush_id";
 constexpr std::string_view kPending = "pending";
 constexpr std::string_view kAbandoned = "abandoned";
-
-Error shard_missing(ShardId id) {
-    return Error(ErrorCode::kNotFound, fmt::format("shard {} does not exist", id.value));
-}
 
 Error intent_gone(std::string_view flush_id, std::string_view state) {
     return Error(ErrorCode::kConflict,
                  fmt::format("the intent of flush {} is {}", flush_id, state));
-}
-
-Result<> check_epoch(const ShardInfo& shard, Epoch epoch) {
-    if (shard.epoch != epoch) {
-        return Error(ErrorCode::kConflict,
-                     fmt::format("shard {} has epoch {}, not {}: another writer owns it",
-                                 shard.id.value,
-                                 shard.epoch.value,
-                                 epoch.value));
-    }
-    return {};
 }
 
 /// What the caller must get right, whatever the catalogue holds.
@@ -65,82 +49,6 @@ Result<> check_commit(const FlushCommit& commit) {
 }
 
 }  // namespace
-
-Result<ShardInfo> SqlCatalogue::create_shard(const RequestContext& context,
-                                             const StreamId& stream) {
-    ShardInfo shard;
-    const auto insert = [&](SqlConnection& connection) -> Result<> {
-        MS_TRY_VOID(lock_stream(context, connection, stream));
-        MS_TRY(auto rows,
-               connection.query(context,
-                                fmt::format("INSERT INTO shards (stream_id, epoch, state,"
-                                            " checkpoint, last_flush_id, created_at_micros)"
-                                            " VALUES ($1, 1, $2, 0, '', $3) RETURNING {}",
-                                            kShardColumns),
-                                {stream.value, static_cast<int>(ShardState::kOpen), now_us()}));
-        MS_TRY(shard, read_shard(rows, 0));
-        return {};
-    };
-    MS_TRY_VOID(transact(context, SqlAccess::kWrite, "make a shard", insert));
-    return shard;
-}
-
-Result<std::optional<ShardInfo>> SqlCatalogue::get_shard(const RequestContext& context,
-                                                         ShardId id) {
-    MS_TRY(auto rows,
-           read(context,
-                "get a shard",
-                fmt::format("SELECT {} FROM shards WHERE id = $1", kShardColumns),
-                {id.value}));
-    if (rows.empty()) {
-        return std::optional<ShardInfo>();
-    }
-    MS_TRY(auto shard, read_shard(rows, 0));
-    return std::optional<ShardInfo>(std::move(shard));
-}
-
-Result<std::vector<ShardInfo>> SqlCatalogue::list_live_shards(const RequestContext& context) {
-    MS_TRY(auto rows,
-           read(context,
-                "list shards",
-                fmt::format("SELECT {} FROM shards WHERE state < 3 ORDER BY id", kShardColumns),
-                {}));
-    std::vector<ShardInfo> shards;
-    for (std::size_t row = 0; row < rows.size(); ++row) {
-        MS_TRY(auto shard, read_shard(rows, row));
-        shards.push_back(std::move(shard));
-    }
-    return shards;
-}
-
-Result<ShardInfo> SqlCatalogue::lock_shard(const RequestContext& context,
-                                           SqlConnection& connection,
-                                           ShardId id) {
-    MS_TRY(auto rows, connection.query(context, lock_shard_sql_, {id.value}));
-    if (rows.empty()) {
-        return shard_missing(id);
-    }
-    return read_shard(rows, 0);
-}
-
-Result<> SqlCatalogue::set_shard_state(const RequestContext& context,
-                                       ShardId id,
-                                       Epoch epoch,
-                                       ShardState state) {
-    const auto update = [&](SqlConnection& connection) -> Result<> {
-        MS_TRY(const auto shard, lock_shard(context, connection, id));
-        MS_TRY_VOID(check_epoch(shard, epoch));
-        if (state < shard.state) {
-            return Error(ErrorCode::kConflict,
-                         fmt::format("shard {} is closed or deleted for ever", id.value));
-        }
-        MS_TRY_VOID(connection.query(context,
-                                     "UPDATE shards SET state = $2 WHERE id = $1",
-                                     {id.value, static_cast<int>(state)}));
-        return {};
-    };
-    return transact(context, SqlAccess::kWrite, "change a shard's state", update);
-}
 
 Result<> SqlCatalogue::add_flush_intent(const RequestContext& context, const FlushIntent& intent) {
     const auto keys = encode_names(intent.object_keys);
@@ -275,7 +183,8 @@ Result<> SqlCatalogue::commit_flush(const RequestContext& context, const FlushCo
                connection.query(
                    context, "SELECT stream_id FROM shards WHERE id = $1", {commit.shard.value}));
         if (owner.empty()) {
-            return shard_missing(commit.shard);
+            return Error(ErrorCode::kNotFound,
+                         fmt::format("shard {} does not exist", commit.shard.value));
         }
         const StreamId stream{owner.text(0, 0)};
         auto locked = lock_stream(context, connection, stream);
@@ -332,14 +241,16 @@ Result<std::vector<FlushIntent>> SqlCatalogue::list_flush_intents(const RequestC
     MS_TRY(auto rows,
            read(context,
                 "list flush intents",
-                "SELECT flush_id, stream_id, shard_id, epoch, position_begin, position_end,"
-                " object_keys, created_at_micros FROM flush_intents ORDER BY flush_id",
+                "SELECT flush_id, i.stream_id, shard_id, i.epoch, position_begin, position_end,"
+                " object_keys, i.created_at_micros, owner"
+                " FROM flush_intents i JOIN shards s ON s.id = i.shard_id ORDER BY flush_id",
                 {}));
     std::vector<FlushIntent> intents;
     for (std::size_t row = 0; row < rows.size(); ++row) {
         FlushIntent intent{.flush_id = rows.take_text(row, 0),
                            .stream = StreamId{rows.take_text(row, 1)},
                            .shard = ShardId{static_cast<std::uint64_t>(rows.integer(row, 2))},
+                           .owner = rows.take_text(row, 8),
                            .epoch = Epoch{static_cast<std::uint64_t>(rows.integer(row, 3))},
                            .begin = Position{static_cast<std::uint64_t>(rows.integer(row, 4))},
                            .end = Position{static_cast<std::uint64_t>(rows.integer(row, 5))},

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <string_view>
 #include <vector>
 
 #include "common/result.h"
@@ -16,7 +17,12 @@ Result<PartInfo> read_part(SqlRows& rows, std::size_t row);
 /// Gives each part its objects, from the columns part_id, kind, object_key, bytes, xxh3.
 Result<> add_objects(std::vector<PartInfo>& parts, SqlRows& objects);
 
-/// Reads a shard from the columns id, stream_id, epoch, state, checkpoint, last_flush_id.
+/// What read_shard reads.
+inline constexpr std::string_view kShardColumns =
+    "id, stream_id, epoch, state, checkpoint, last_flush_id, owner";
 Result<ShardInfo> read_shard(SqlRows& rows, std::size_t row);
+
+/// kConflict if the shard has another epoch: somebody else owns it by now.
+Result<> check_epoch(const ShardInfo& shard, Epoch epoch);
 
 }  // namespace molesignal

@@ -182,6 +182,7 @@ Result<ShardInfo> read_shard(SqlRows& rows, std::size_t row) {
     }
     return ShardInfo{.id = ShardId{static_cast<std::uint64_t>(rows.integer(row, 0))},
                      .stream = StreamId{rows.take_text(row, 1)},
+                     .owner = rows.take_text(row, 6),
                      .epoch = Epoch{static_cast<std::uint64_t>(rows.integer(row, 2))},
                      .state = static_cast<ShardState>(state),
                      .checkpoint = Position{static_cast<std::uint64_t>(rows.integer(row, 4))},
@@ -268,7 +269,7 @@ Result<StreamInfo> SqlCatalogue::ensure_stream(const RequestContext& context,
                                                 kStreamLive),
                                     {org.value}));
             if (count.integer(0, 0) >= streams_max) {
-                return Error(ErrorCode::kResourceExhausted,
+                return Error(ErrorCode::kLimitReached,
                              fmt::format("the organisation has {} streams; the limit is {} "
                                          "(ingester.streams_max)",
                                          count.integer(0, 0),
@@ -340,9 +341,12 @@ Result<> SqlCatalogue::delete_stream(const RequestContext& context,
             return stream_missing();
         }
         MS_TRY_VOID(connection.query(context, delete_parts_sql_, {rows.integer(0, 0), id.value}));
-        MS_TRY_VOID(connection.query(context,
-                                     "UPDATE shards SET state = $2 WHERE stream_id = $1",
-                                     {id.value, static_cast<int>(ShardState::kDeleted)}));
+        MS_TRY_VOID(
+            connection.query(context,
+                             fmt::format("UPDATE shards SET state = 3, deleted_at_micros = {}"
+                                         " WHERE stream_id = $1 AND state < 3",
+                                         database_.dialect.now_us),
+                             {id.value}));
         return {};
     };
     return transact(context, SqlAccess::kWrite, "delete a stream", remove);
@@ -487,20 +491,14 @@ Result<StreamSnapshot> SqlCatalogue::snapshot(const RequestContext& context,
                                 {stream.value}));
         // 3 is ShardState::kDeleted; in the partial index's words.
         MS_TRY(auto shards,
-               connection.query(context,
-                                "SELECT id, stream_id, epoch, state, checkpoint, last_flush_id"
-                                " FROM shards WHERE stream_id = $1 AND state < 3 ORDER BY id",
-                                {stream.value}));
+               query_shards(context, connection, "stream_id = $1 AND state < 3", {stream.value}));
         snapshot.parts.reserve(parts.size());
         for (std::size_t row = 0; row < parts.size(); ++row) {
             MS_TRY(auto part, read_part(parts, row));
             snapshot.parts.push_back(std::move(part));
         }
         MS_TRY_VOID(add_objects(snapshot.parts, objects));
-        for (std::size_t row = 0; row < shards.size(); ++row) {
-            MS_TRY(auto shard, read_shard(shards, row));
-            snapshot.shards.push_back(std::move(shard));
-        }
+        snapshot.shards = std::move(shards);
         parts_total = total.integer(0, 0);
         return {};
     };

@@ -283,6 +283,7 @@ const SqlDialect& sqlite_dialect() {
                                          .now_us = "ms_now_us()",
                                          .blob_type = "BLOB",
                                          .serial_type = "INTEGER PRIMARY KEY AUTOINCREMENT",
+                                         .lift_time_limit = "",
                                          .lock_migrations = ""};
     return kDialect;
 }

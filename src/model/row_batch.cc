@@ -1,5 +1,7 @@
 #include "model/row_batch.h"
 
+#include <bit>
+
 namespace molesignal {
 
 void BatchColumn::set_valid(std::uint32_t row) {
@@ -12,21 +14,29 @@ void BatchColumn::set_valid(std::uint32_t row) {
 void BatchColumn::pad_slow(std::uint32_t row) {
     if (null_count_ == 0) {
         // First null: everything before is valid.
-        valid_.assign((row >> 6U) + 1, 0);
-        for (std::uint32_t i = 0; i < rows_; ++i) {
-            set_valid(i);
+        valid_.assign(rows_ >> 6U, ~std::uint64_t{0});
+        if ((rows_ & 63U) != 0) {
+            valid_.push_back((std::uint64_t{1} << (rows_ & 63U)) - 1);
         }
     }
     null_count_ += row - rows_;
-    if (valid_.size() <= row >> 6U) {
-        valid_.resize((row >> 6U) + 1, 0);
-    }
-    if (is_variable_width(type_)) {
-        ends_.resize(row, static_cast<std::uint32_t>(text_.size()));
-    } else {
-        fixed_.resize(row, 0);
-    }
+    valid_.resize((std::size_t{row} + 63) >> 6U, 0);
     rows_ = row;
+}
+
+std::uint32_t BatchColumn::value_index(std::uint32_t row) const {
+    if (null_count_ == 0) {
+        return row;
+    }
+    std::uint32_t count = 0;
+    for (std::uint32_t word = 0; word < row >> 6U; ++word) {
+        count += static_cast<std::uint32_t>(std::popcount(valid_[word]));
+    }
+    if ((row & 63U) != 0) {
+        const auto below = (std::uint64_t{1} << (row & 63U)) - 1;
+        count += static_cast<std::uint32_t>(std::popcount(valid_[row >> 6U] & below));
+    }
+    return count;
 }
 
 bool BatchColumn::drop_last_if(std::uint32_t row) {
@@ -41,22 +51,22 @@ void BatchColumn::truncate(std::uint32_t row) {
     if (rows_ <= row) {
         return;
     }
-    for (auto i = row; i < rows_ && null_count_ != 0; ++i) {
-        if (is_null(i)) {
-            --null_count_;
-        } else {
-            valid_[i >> 6U] &= ~(std::uint64_t{1} << (i & 63U));
-        }
-    }
+    const auto values = row + 1 == rows_ && !is_null(row) ? value_count() - 1 : value_index(row);
     if (is_variable_width(type_)) {
-        text_.resize(row == 0 ? 0 : ends_[row - 1]);
-        ends_.resize(row);
+        text_.resize(values == 0 ? 0 : ends_[values - 1]);
+        ends_.resize(values);
     } else {
-        fixed_.resize(row);
+        fixed_.resize(values);
     }
     rows_ = row;
+    null_count_ = row - values;
     if (null_count_ == 0) {
         valid_.clear();
+        return;
+    }
+    valid_.resize((std::size_t{row} + 63) >> 6U);
+    if ((row & 63U) != 0) {
+        valid_.back() &= (std::uint64_t{1} << (row & 63U)) - 1;
     }
 }
 
@@ -75,7 +85,8 @@ BatchColumn BatchColumn::from_parts(std::string name,
     column.fixed_ = std::move(fixed);
     column.ends_ = std::move(ends);
     column.text_ = std::move(text);
-    MS_ASSERT((is_variable_width(type) ? column.ends_.size() : column.fixed_.size()) == rows);
+    MS_ASSERT((is_variable_width(type) ? column.ends_.size() : column.fixed_.size()) ==
+              rows - null_count);
     MS_ASSERT(null_count == 0 || column.valid_.size() * 64 >= rows);
     return column;
 }

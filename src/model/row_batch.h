@@ -14,8 +14,9 @@ namespace molesignal {
 
 /// The values of one (field, type) in a batch of rows. A row without a value is null.
 ///
-/// Fixed-width types keep eight bytes a row in `fixed` (bool as 0/1, double by its bits); text
-/// types keep `ends` (end of the row's bytes in `text`). One thread at a time.
+/// Only present values take space: fixed-width types keep eight bytes each in `fixed_values` (bool
+/// as 0/1, double by its bits), text types keep `ends` (end of the value's bytes in `text_bytes`).
+/// Which rows are present is in `valid_bits`, a bit a row, empty if all are. One thread at a time.
 class BatchColumn {
 public:
     BatchColumn(std::string name, FieldType type) : name_(std::move(name)), type_(type) {}
@@ -25,6 +26,8 @@ public:
     /// Rows covered so far; later rows of the batch are null until pad_to.
     std::uint32_t rows() const { return rows_; }
     std::uint32_t null_count() const { return null_count_; }
+    /// How many rows have a value.
+    std::uint32_t value_count() const { return rows_ - null_count_; }
 
     /// Appends the value of row `row`, ≥ rows(); rows between are null.
     void append_fixed(std::uint32_t row, std::uint64_t bits) {
@@ -32,13 +35,14 @@ public:
         fixed_.push_back(bits);
         finish_value();
     }
+    /// The column's text stays below 4 GiB: the caller ends a batch long before.
     void append_text(std::uint32_t row, std::string_view value) {
         pad_to(row);
         text_.append(value);
         ends_.push_back(static_cast<std::uint32_t>(text_.size()));
         finish_value();
     }
-    /// Replaces the last value if it belongs to `row` (of duplicate keys the last wins).
+    /// Takes the last value back if it belongs to `row` (of duplicate keys the last wins).
     bool drop_last_if(std::uint32_t row);
     /// Makes rows up to `row` (exclusive) null.
     void pad_to(std::uint32_t row) {
@@ -46,18 +50,23 @@ public:
             pad_slow(row);
         }
     }
+    /// Undoes everything from row `row` on.
+    void truncate(std::uint32_t row);
 
     bool is_null(std::uint32_t row) const {
         return null_count_ != 0 && (valid_[row >> 6U] >> (row & 63U) & 1U) == 0;
     }
-    std::uint64_t fixed(std::uint32_t row) const { return fixed_[row]; }
-    std::string_view text(std::uint32_t row) const {
-        const auto begin = row == 0 ? 0 : ends_[row - 1];
-        return std::string_view(text_).substr(begin, ends_[row] - begin);
+    /// Number of values before `row`: where the value of `row` is, if it has one.
+    std::uint32_t value_index(std::uint32_t row) const;
+    std::uint64_t fixed(std::uint32_t row) const { return fixed_[value_index(row)]; }
+    std::string_view text(std::uint32_t row) const { return text_at(value_index(row)); }
+    /// The text of the value with this index.
+    std::string_view text_at(std::uint32_t index) const {
+        const auto begin = index == 0 ? 0 : ends_[index - 1];
+        return std::string_view(text_).substr(begin, ends_[index] - begin);
     }
 
-    /// Raw parts, for codecs and bulk copies. `valid` has a bit a row and is empty if nothing is
-    /// null.
+    /// Raw parts, for codecs and bulk copies; the first three by value, not by row.
     const std::vector<std::uint64_t>& fixed_values() const { return fixed_; }
     const std::vector<std::uint32_t>& ends() const { return ends_; }
     const std::string& text_bytes() const { return text_; }
@@ -71,8 +80,6 @@ public:
                                   std::vector<std::uint64_t> fixed,
                                   std::vector<std::uint32_t> ends,
                                   std::string text);
-    /// Undoes everything from row `row` on.
-    void truncate(std::uint32_t row);
     std::size_t capacity_bytes() const {
         return fixed_.capacity() * 8 + ends_.capacity() * 4 + text_.capacity() +
                valid_.capacity() * 8;
@@ -98,8 +105,8 @@ private:
     std::string text_;
 };
 
-/// Rows of one request for one stream, column by column. A field that came with two types has two
-/// columns. Built by one thread, then read by many.
+/// Rows of one request for one stream, column by column; a large request has several batches. A
+/// field that came with two types has two columns. Built by one thread, then read by many.
 struct RowBatch {
     /// Per row: nanoseconds since 1970 UTC; the columns `_timestamp` and `_timestamp_nanos`.
     std::vector<std::int64_t> timestamps;

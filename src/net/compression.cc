@@ -14,40 +14,62 @@ namespace molesignal {
 namespace {
 
 constexpr std::size_t kStepBytes = 256 << 10;
+constexpr std::size_t kScratchBytes = 64 << 10;
+constexpr std::size_t kMembersMax = 100'000;
+constexpr std::size_t kZlibStateBytes = 44 << 10;  // inflate's state and its window.
 constexpr int kGzipWindowBits = 15 + 16;
 constexpr int kZlibWindowBits = 15;
 constexpr int kRawWindowBits = -15;
 
-/// Counts decoded bytes and gives every decoder the room it may fill.
+Error too_large(const DecoderLimits& limits) {
+    return {
+        ErrorCode::kTooLarge,
+        fmt::format(
+            "the decoded content is larger than {} bytes ({})", limits.bytes_max, limits.setting)};
+}
+
+/// Where decoders put what they produce, before it is appended to the output. Growing the output to
+/// the room that a step may need would clear that room for every empty member of the content.
 class OutputWindow {
 public:
-    explicit OutputWindow(DecoderLimits limits) : limits_(std::move(limits)) {}
+    explicit OutputWindow(DecoderLimits limits)
+        : limits_(std::move(limits)),
+          scratch_(std::make_unique_for_overwrite<char[]>(kScratchBytes)) {}
 
-    /// Makes room at the end of `out`: one byte more than the limit at most, to notice it.
-    std::size_t open(std::string& out, std::size_t in_bytes, std::size_t out_bytes_max) {
-        const auto guess = std::clamp<std::size_t>(in_bytes * 8, 4096, kStepBytes);
-        const auto room = std::min({guess, out_bytes_max, limits_.bytes_max - total_ + 1});
-        before_ = out.size();
-        out.resize(before_ + room);
-        return room;
+    char* data() { return scratch_.get(); }
+    /// What a step may produce: one byte more than the limit at most, to notice it.
+    std::size_t room(std::size_t out_bytes_max) const {
+        return std::min({kScratchBytes, out_bytes_max, limits_.bytes_max - total_ + 1});
     }
-
-    Result<> close(std::string& out, std::size_t produced) {
-        out.resize(before_ + produced);
+    Result<> take(std::string& out, std::size_t produced) {
         total_ += produced;
         if (total_ > limits_.bytes_max) {
-            return Error(ErrorCode::kResourceExhausted,
-                         fmt::format("the decoded content is larger than {} bytes ({})",
-                                     limits_.bytes_max,
-                                     limits_.setting));
+            return too_large(limits_);
         }
+        out.append(scratch_.get(), produced);
         return {};
     }
 
 private:
     DecoderLimits limits_;
-    std::size_t before_ = 0;
+    std::unique_ptr<char[]> scratch_;
     std::size_t total_ = 0;
+};
+
+/// Counts the members of a content: each costs time, and an empty one adds nothing to the output.
+class MemberCount {
+public:
+    Result<> add() {
+        if (++members_ > kMembersMax) {
+            return Error(
+                ErrorCode::kInvalidArgument,
+                fmt::format("the content has more than {} compressed members", kMembersMax));
+        }
+        return {};
+    }
+
+private:
+    std::size_t members_ = 0;
 };
 
 class IdentityDecoder final : public StreamDecoder {
@@ -57,10 +79,7 @@ public:
     Result<bool> decode_some(Bytes& in, std::string& out, std::size_t out_bytes_max) override {
         const auto take = std::min(in.size(), out_bytes_max);
         if (take > limits_.bytes_max - total_) {
-            return Error(ErrorCode::kResourceExhausted,
-                         fmt::format("the content is larger than {} bytes ({})",
-                                     limits_.bytes_max,
-                                     limits_.setting));
+            return too_large(limits_);
         }
         out.append(as_text(in.first(take)));
         total_ += take;
@@ -69,6 +88,7 @@ public:
     }
 
     Result<> finish() override { return {}; }
+    std::size_t state_bytes() const override { return 0; }
 
 private:
     DecoderLimits limits_;
@@ -93,14 +113,14 @@ public:
         }
         MS_TRY_VOID(begin_member(in));
         const auto in_size = std::min<std::size_t>(in.size(), 1U << 30);
-        const auto room = window_.open(out, in_size, out_bytes_max);
+        const auto room = window_.room(out_bytes_max);
         stream_.next_in = reinterpret_cast<Bytef*>(const_cast<std::byte*>(in.data()));
         stream_.avail_in = static_cast<uInt>(in_size);
-        stream_.next_out = reinterpret_cast<Bytef*>(out.data() + out.size() - room);
+        stream_.next_out = reinterpret_cast<Bytef*>(window_.data());
         stream_.avail_out = static_cast<uInt>(room);
         const auto code = ::inflate(&stream_, Z_NO_FLUSH);
         in = in.subspan(in_size - stream_.avail_in);
-        MS_TRY_VOID(window_.close(out, room - stream_.avail_out));
+        MS_TRY_VOID(window_.take(out, room - stream_.avail_out));
         member_ended_ = code == Z_STREAM_END;
         if (code != Z_OK && code != Z_STREAM_END && code != Z_BUF_ERROR) {
             return Error(ErrorCode::kInvalidArgument,
@@ -119,6 +139,7 @@ public:
         }
         return {};
     }
+    std::size_t state_bytes() const override { return kScratchBytes + kZlibStateBytes; }
 
 private:
     Result<> begin_member(Bytes in) {
@@ -138,6 +159,7 @@ private:
                 return Error(ErrorCode::kInvalidArgument,
                              "malformed deflate content: bytes after its end");
             }
+            MS_TRY_VOID(members_.add());
             ::inflateReset(&stream_);
         }
         return {};
@@ -145,6 +167,7 @@ private:
 
     ContentCoding coding_;
     OutputWindow window_;
+    MemberCount members_;
     z_stream stream_{};
     bool started_ = false;
     bool member_ended_ = false;
@@ -168,12 +191,12 @@ public:
         if (in.empty() && !output_waits_) {
             return false;
         }
-        const auto room = window_.open(out, in.size(), out_bytes_max);
+        const auto room = window_.room(out_bytes_max);
         ZSTD_inBuffer input{in.data(), in.size(), 0};
-        ZSTD_outBuffer output{out.data() + out.size() - room, room, 0};
+        ZSTD_outBuffer output{window_.data(), room, 0};
         const auto hint = ZSTD_decompressStream(context_, &output, &input);
         in = in.subspan(input.pos);
-        MS_TRY_VOID(window_.close(out, output.pos));
+        MS_TRY_VOID(window_.take(out, output.pos));
         if (ZSTD_isError(hint) != 0U) {
             return Error(ErrorCode::kInvalidArgument,
                          fmt::format("malformed zstd content: {} (window limit 2^{} bytes)",
@@ -181,6 +204,9 @@ public:
                                      window_log_max_));
         }
         in_frame_ = hint != 0;
+        if (!in_frame_) {
+            MS_TRY_VOID(members_.add());
+        }
         output_waits_ = in_frame_ && output.pos == room;
         return !in.empty() || output_waits_;
     }
@@ -191,10 +217,12 @@ public:
         }
         return {};
     }
+    std::size_t state_bytes() const override { return kScratchBytes + ZSTD_sizeof_DCtx(context_); }
 
 private:
     int window_log_max_;
     OutputWindow window_;
+    MemberCount members_;
     ZSTD_DCtx* context_;
     bool in_frame_ = false;
     bool output_waits_ = false;
@@ -322,6 +350,8 @@ std::string_view to_string(ContentCoding coding) {
             return "deflate";
         case ContentCoding::kZstd:
             return "zstd";
+        case ContentCoding::kSnappy:
+            return "snappy";
     }
     return "identity";
 }
@@ -339,6 +369,9 @@ Result<ContentCoding> parse_content_coding(std::string_view value) {
     }
     if (equal_ignoring_case(name, "zstd")) {
         return ContentCoding::kZstd;
+    }
+    if (equal_ignoring_case(name, "snappy")) {
+        return ContentCoding::kSnappy;
     }
     return Error(
         ErrorCode::kInvalidArgument,
@@ -381,8 +414,10 @@ ContentCoding choose_content_coding(std::string_view accept_encoding) {
 }
 
 std::unique_ptr<StreamDecoder> StreamDecoder::make(ContentCoding coding, DecoderLimits limits) {
+    MS_ASSERT(coding != ContentCoding::kSnappy);
     switch (coding) {
         case ContentCoding::kIdentity:
+        case ContentCoding::kSnappy:
             break;
         case ContentCoding::kGzip:
         case ContentCoding::kDeflate:
@@ -403,8 +438,10 @@ Result<> StreamDecoder::write(Bytes in, std::string& out) {
 }
 
 std::unique_ptr<StreamEncoder> StreamEncoder::make(ContentCoding coding, int level) {
+    MS_ASSERT(coding != ContentCoding::kSnappy);
     switch (coding) {
         case ContentCoding::kIdentity:
+        case ContentCoding::kSnappy:
             break;
         case ContentCoding::kGzip:
             return std::make_unique<ZlibEncoder>(kGzipWindowBits, level);

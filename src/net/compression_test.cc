@@ -65,7 +65,7 @@ TEST_P(EveryCoding, ExactlyTheLimitIsAllowedAndOneMoreByteIsNot) {
     EXPECT_EQ(*fits, text);
     const auto refused = decompress_all(GetParam(), as_bytes(*encoded), text.size() - 1);
     ASSERT_FALSE(refused);
-    EXPECT_EQ(refused.error().code(), ErrorCode::kResourceExhausted);
+    EXPECT_EQ(refused.error().code(), ErrorCode::kTooLarge);
     EXPECT_NE(refused.error().message().find(std::to_string(text.size() - 1)), std::string::npos);
 }
 
@@ -114,7 +114,7 @@ TEST_P(EveryCoding, BombStopsAtTheLimitWithoutTakingTheMemory) {
     std::string out;
     const auto result = decoder->write(as_bytes(bomb), out);
     ASSERT_FALSE(result);
-    EXPECT_EQ(result.error().code(), ErrorCode::kResourceExhausted);
+    EXPECT_EQ(result.error().code(), ErrorCode::kTooLarge);
     EXPECT_LE(out.capacity(), 4U << 20U);
 }
 

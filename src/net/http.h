@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -10,6 +11,7 @@
 
 #include "common/request_context.h"
 #include "common/result.h"
+#include "net/body_decoding.h"
 
 namespace molesignal {
 
@@ -29,8 +31,11 @@ std::string_view trim_spaces(std::string_view text);
 std::optional<std::string_view> find_header(const std::vector<HttpHeader>& headers,
                                             std::string_view name);
 
-/// Readable bytes after the end of every request body, so that simdjson can parse it in place.
-inline constexpr std::size_t kBodyPaddingBytes = 64;
+/// What HttpHooks::admit found out about a request (its route, who asks), kept for the handler.
+class HttpTicket {
+public:
+    virtual ~HttpTicket() = default;
+};
 
 /// One request, complete and decoded, as the handler gets it.
 struct HttpRequest {
@@ -47,6 +52,7 @@ struct HttpRequest {
     std::string request_id;             ///< X-Request-Id if acceptable, else generated.
     std::size_t listener = 0;           ///< Index into HttpServerOptions::listen.
     CancelToken cancel;  ///< Set when the client has gone; also in the RequestContext.
+    std::shared_ptr<const HttpTicket> ticket;  ///< Of HttpAdmission; null without HttpHooks::admit.
 
     /// The first query parameter called `name` (case-sensitive). Empty value: "".
     std::optional<std::string_view> query(std::string_view name) const;
@@ -59,7 +65,8 @@ struct HttpRequest {
 /// Fills `chunk` (given empty) with the next bytes. True: there may be more (an empty chunk is
 /// allowed and sends nothing); false: this was the last one. An error cuts the connection, so that
 /// the client sees a truncated body. Blocking; called from pool threads, never two at a time, and
-/// not again after false or an error. Destroyed early when the client has gone.
+/// not again after false or an error. Destroyed on a pool thread too, early when the client has
+/// gone or reads too slowly.
 using HttpBodyStream = std::function<Result<bool>(std::string& chunk)>;
 
 /// What the handler answers. The engine adds Date, Content-Length or Transfer-Encoding, Connection,
@@ -69,7 +76,11 @@ struct HttpResponse {
     std::vector<HttpHeader> headers;
     std::string body;
     HttpBodyStream stream;  ///< If set, the body comes from here and `body` is ignored.
-    std::string route;      ///< Label for metrics and logs, such as "/api/v1/query"; not sent.
+    /// The answer must be sent by then, else the connection is cut: what a slow reader may hold.
+    SteadyNanos write_by = SteadyNanos::never();
+    std::string route;  ///< Label for metrics and logs, such as "/api/v1/query"; not sent.
+    std::string
+        limit;  ///< The setting of the limit that refused the request, if one did; not sent.
 
     static HttpResponse text(int status, std::string body);
     static HttpResponse json(int status, std::string body);

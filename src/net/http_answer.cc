@@ -128,7 +128,7 @@ void HttpAnswer::first_pull() {
     auto more = response_.stream(chunk_);
     if (!more) {
         auto failed =
-            HttpResponse::error(500, "internal", more.error().message(), terms_.request_id);
+            HttpResponse::error(500, "internal", "the answer could not be made", terms_.request_id);
         failed.route = std::move(response_.route);
         response_ = std::move(failed);
         return;
@@ -229,11 +229,15 @@ Result<> HttpAnswer::next_piece() {
     return {};
 }
 
+void HttpAnswer::abandon() {
+    more_ = false;
+    response_.stream = nullptr;
+}
+
 bool HttpAnswer::pull() {
     piece_.clear();
     if (!next_piece()) {
-        more_ = false;
-        response_.stream = nullptr;
+        abandon();
         return false;
     }
     if (terms_.minor_version == 0) {

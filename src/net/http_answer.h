@@ -26,7 +26,8 @@ struct AnswerTerms {
 class HttpAnswer {
 public:
     /// Chooses framing and coding and builds the head. Pulls the first piece of a stream: one that
-    /// ends there gets a Content-Length, one that fails there becomes a 500.
+    /// ends there gets a Content-Length, one that fails there becomes a 500 (a handler that can say
+    /// more pulls the first piece itself).
     void prepare(HttpResponse response,
                  AnswerTerms terms,
                  const HttpServerOptions& options,
@@ -36,10 +37,21 @@ public:
     /// connection. Call while `more()`.
     bool pull();
 
+    /// Destroys the stream, if there is one still, with what it holds.
+    void abandon();
+
+    bool prepared() const { return !head_.empty(); }
     bool more() const { return more_; }
     bool keep_alive() const { return terms_.keep_alive; }
     int status() const { return response_.status; }
     std::string_view route() const { return response_.route; }
+    std::string_view limit() const { return response_.limit; }
+    std::string_view request_id() const { return terms_.request_id; }
+    SteadyNanos write_by() const { return response_.write_by; }
+    /// The memory of what is to be sent.
+    std::size_t memory_bytes() const {
+        return head_.capacity() + piece_.capacity() + chunk_.capacity();
+    }
     std::string_view head() const { return head_; }
     std::string_view piece() const { return piece_; }
 

@@ -258,7 +258,7 @@ Result<ResponseHead> HttpClient::Connection::read_head(const RequestContext& con
         }
         if (unread().size() > options_.header_bytes_max) {
             return Error(
-                ErrorCode::kResourceExhausted,
+                ErrorCode::kTooLarge,
                 fmt::format("the answer's headers are larger than {} bytes (header_bytes_max)",
                             options_.header_bytes_max));
         }
@@ -408,6 +408,9 @@ Result<HttpClientResponse> HttpClient::stream(
     auto coding = parse_content_coding(response.header("Content-Encoding").value_or(""));
     if (!coding) {
         return Error(ErrorCode::kCorruption, coding.error().message());
+    }
+    if (*coding == ContentCoding::kSnappy) {
+        return Error(ErrorCode::kCorruption, "the answer is in snappy, which was not asked for");
     }
     const auto decoder =
         StreamDecoder::make(*coding,

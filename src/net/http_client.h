@@ -46,7 +46,7 @@ struct HttpClientResponse {
 /// Keeps one connection and uses it again for the same host and port. One thread at a time; another
 /// thread may cancel through `context.cancel` (noticed within 50 ms). Every verb obeys
 /// `context.deadline`. Errors: kInvalidArgument (URL), kUnavailable (cannot connect, connection
-/// lost), kTimeout, kCancelled, kResourceExhausted (response_bytes_max), kCorruption (not HTTP).
+/// lost), kTimeout, kCancelled, kTooLarge (response_bytes_max), kCorruption (not HTTP).
 /// A request on a reused connection that dies before the first byte of an answer is sent once more
 /// if its method is idempotent (GET, HEAD, PUT, DELETE, OPTIONS).
 class HttpClient {

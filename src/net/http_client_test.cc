@@ -117,7 +117,7 @@ TEST_F(HttpClientTest, ObeysDeadlineCancelAndLimits) {
     release.set();
     const auto large = client.request(context(), {.url = url("/")});
     ASSERT_FALSE(large);
-    EXPECT_EQ(large.error().code(), ErrorCode::kResourceExhausted);
+    EXPECT_EQ(large.error().code(), ErrorCode::kTooLarge);
     EXPECT_NE(large.error().message().find("9999 bytes (response_bytes_max)"), std::string::npos);
 }
 

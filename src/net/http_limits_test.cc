@@ -55,7 +55,7 @@ TEST_F(HttpLimitsTest, GarbageIsRefusedAtOnce) {
          {"\x16\x03\x01\x02",
           "GET / HTTP/1.1\nHost: h\n\n",
           "\n\n",
-          "GET /a%2fb HTTP/1.1\r\nHost: h\r\n\r\n",
+          "GET /a%2fb HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
           "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"}) {
         EXPECT_TRUE(exchange(wire).starts_with("HTTP/1.1 400 ")) << wire;
     }
@@ -70,7 +70,7 @@ TEST_F(HttpLimitsTest, UrlAndHeaderSizes) {
     start(options);
     const auto url = [](std::size_t bytes) { return "/" + std::string(bytes - 1, 'u'); };
     EXPECT_TRUE(exchange(get(url(1000), kClose)).starts_with("HTTP/1.1 200 "));
-    const auto too_long = exchange(get(url(1001)));
+    const auto too_long = exchange(get(url(1001), kClose));
     EXPECT_TRUE(too_long.starts_with("HTTP/1.1 414 ")) << too_long;
     EXPECT_NE(too_long.find("1000 (http.url_bytes_max)"), std::string::npos);
     EXPECT_TRUE(exchange("GET " + url(100'000)).starts_with("HTTP/1.1 414 "));
@@ -131,7 +131,8 @@ TEST_F(HttpLimitsTest, BombsAreStoppedBeforeTheyTakeMemory) {
          {ContentCoding::kGzip, ContentCoding::kDeflate, ContentCoding::kZstd}) {
         const auto body = bomb(coding, 300);
         EXPECT_LT(body.size(), 400'000U);
-        const auto header = "Content-Encoding: " + std::string(to_string(coding)) + "\r\n";
+        const auto header =
+            "Connection: close\r\nContent-Encoding: " + std::string(to_string(coding)) + "\r\n";
         const auto answer = exchange(post("/", body, header));
         EXPECT_TRUE(answer.starts_with("HTTP/1.1 413 ")) << to_string(coding) << answer;
         EXPECT_NE(answer.find(std::to_string(32 << 20) + " bytes (http.body_bytes_max)"),
@@ -162,8 +163,8 @@ TEST_F(HttpLimitsTest, TheBytesInFlightAreLimited) {
     EXPECT_NE(refused.find("Retry-After: 1\r\n"), std::string::npos);
     EXPECT_NE(refused.find("http.inflight_body_bytes_max"), std::string::npos);
     const auto packed = compress_all(ContentCoding::kGzip, as_bytes(body)).value();
-    EXPECT_TRUE(
-        exchange(post("/", packed, "Content-Encoding: gzip\r\n")).starts_with("HTTP/1.1 503 "));
+    EXPECT_TRUE(exchange(post("/", packed, "Connection: close\r\nContent-Encoding: gzip\r\n"))
+                    .starts_with("HTTP/1.1 503 "));
     release.set();
     EXPECT_TRUE(holder.read_answer().ends_with("ok"));
     EXPECT_TRUE(exchange(post("/", body, kClose)).starts_with("HTTP/1.1 200 "));
@@ -176,12 +177,18 @@ TEST_F(HttpLimitsTest, TooManyConnections) {
     start(options);
     RawSocket first(address());
     RawSocket second(address());
-    ASSERT_TRUE(eventually([&] { return server_->stats().connections_open == 2; }));
+    first.send("GET");
+    second.send("GET");
+    const auto nobody_idle = [&] {
+        const auto stats = server_->stats();
+        return stats.connections_open == 2 && stats.connections_idle == 0;
+    };
+    ASSERT_TRUE(eventually(nobody_idle));
     const auto refused = exchange("");
     EXPECT_TRUE(refused.starts_with("HTTP/1.1 503 ")) << refused;
     EXPECT_NE(refused.find("Retry-After: "), std::string::npos);
     EXPECT_NE(refused.find("2 (http.connections_max)"), std::string::npos);
-    first.send(get("/"));
+    first.send(get("/").substr(3));
     EXPECT_TRUE(first.read_answer().starts_with("HTTP/1.1 200 "));
     EXPECT_EQ(server_->stats().connections_refused, 1U);
     second.close();
@@ -191,8 +198,8 @@ TEST_F(HttpLimitsTest, TooManyConnections) {
 
 TEST_F(HttpLimitsTest, TooManyWaitingRequests) {
     HttpServerOptions options;
-    options.handler_threads_max = 1;
-    options.handler_queue_requests_max = 1;
+    options.lanes[0].running_max = 1;
+    options.lanes[0].waiting_max = 1;
     Event entered;
     Event release;
     start(options, [&](const RequestContext&, HttpRequest&&) {
@@ -206,9 +213,13 @@ TEST_F(HttpLimitsTest, TooManyWaitingRequests) {
     RawSocket waiting(address());
     waiting.send(get("/", kClose));
     ASSERT_TRUE(eventually([&] { return server_->stats().requests_running == 2; }));
-    const auto refused = exchange(get("/"));
-    EXPECT_TRUE(refused.starts_with("HTTP/1.1 503 ")) << refused;
-    EXPECT_NE(refused.find("1 (http.handler_queue_requests_max)"), std::string::npos);
+    const auto refused = exchange(get("/", kClose));
+    EXPECT_TRUE(refused.starts_with("HTTP/1.1 429 ")) << refused;
+    EXPECT_NE(refused.find("Retry-After: 1\r\n"), std::string::npos);
+    EXPECT_NE(refused.find("too many requests: no more can wait (http.handler_threads_max run, "
+                           "http.handler_queue_requests_max wait)"),
+              std::string::npos)
+        << refused;
     release.set();
     EXPECT_TRUE(running.read_to_end().ends_with("ok"));
     EXPECT_TRUE(waiting.read_to_end().ends_with("ok"));

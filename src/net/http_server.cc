@@ -5,13 +5,13 @@
 
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <fmt/format.h>
 #include <pthread.h>
 
+#include "common/log.h"
 #include "net/http_connection.h"
 #include "net/http_engine.h"
 
@@ -63,8 +63,6 @@ Result<> validate(const HttpServerOptions& options) {
     const auto number = [](std::size_t value) { return static_cast<std::int64_t>(value); };
     const std::array checks = {
         Check{"io_threads", number(options.io_threads)},
-        Check{"handler_threads_max", number(options.handler_threads_max)},
-        Check{"handler_queue_requests_max", number(options.handler_queue_requests_max)},
         Check{"connections_max", number(options.connections_max)},
         Check{"url_bytes_max", number(options.url_bytes_max)},
         Check{"header_bytes_max", number(options.header_bytes_max)},
@@ -72,6 +70,7 @@ Result<> validate(const HttpServerOptions& options) {
         Check{"inflight_body_bytes_max", options.inflight_body_bytes_max},
         Check{"header_timeout_ms", options.header_timeout_ms},
         Check{"body_idle_timeout_ms", options.body_idle_timeout_ms},
+        Check{"body_timeout_ms", options.body_timeout_ms},
         Check{"keepalive_timeout_ms", options.keepalive_timeout_ms},
         Check{"write_timeout_ms", options.write_timeout_ms},
     };
@@ -81,10 +80,55 @@ Result<> validate(const HttpServerOptions& options) {
                          fmt::format("http.{} must be positive, not {}", check.name, check.value));
         }
     }
+    if (options.lanes.empty() ||
+        std::ranges::any_of(options.lanes, [](const HttpLaneOptions& lane) {
+            return lane.running_max == 0 || lane.waiting_ms_max <= 0;
+        })) {
+        return Error(ErrorCode::kInvalidArgument, "every lane must let at least one request run");
+    }
     if (options.listen.empty()) {
         return Error(ErrorCode::kInvalidArgument, "http.listen names no address");
     }
     return {};
+}
+
+/// Connections need descriptors, and so do the log, parts and the catalogue.
+void fit_to_descriptors(HttpServerOptions& options) {
+    if (options.open_files_max == 0) {
+        return;
+    }
+    constexpr std::size_t kOtherFiles = 512;
+    const auto others = std::min(kOtherFiles, options.open_files_max / 2);
+    const auto most = std::max<std::size_t>(options.open_files_max - others, 1);
+    if (options.connections_max > most) {
+        log_warn("http.connections_max is lowered to what the limit of open files allows",
+                 {{"http.connections_max", options.connections_max},
+                  {"lowered_to", most},
+                  {"RLIMIT_NOFILE", options.open_files_max}});
+        options.connections_max = most;
+    }
+}
+
+std::shared_ptr<MemoryBudget> make_budget(const HttpServerOptions& options,
+                                          std::string name,
+                                          std::string setting,
+                                          std::int64_t bytes_max) {
+    return options.memory
+               ? options.memory->make_child(std::move(name), std::move(setting), bytes_max)
+               : MemoryBudget::make_root(std::move(name), std::move(setting), bytes_max);
+}
+
+std::shared_ptr<MemoryBudget> make_body_memory(const HttpServerOptions& options) {
+    return make_budget(
+        options, "request bodies", "http.inflight_body_bytes_max", options.inflight_body_bytes_max);
+}
+
+std::size_t running_max(const std::vector<HttpLaneOptions>& lanes) {
+    std::size_t sum = 0;
+    for (const auto& lane : lanes) {
+        sum += lane.running_max;
+    }
+    return sum;
 }
 
 class HttpServerImpl final : public HttpServer {
@@ -96,10 +140,14 @@ public:
                    Random& random)
         : engine_(std::move(options), std::move(handler), std::move(hooks), clock, random) {
         const auto& set = engine_.options;
-        const auto shortest = std::min({set.header_timeout_ms,
-                                        set.body_idle_timeout_ms,
-                                        set.keepalive_timeout_ms,
-                                        set.write_timeout_ms});
+        auto shortest = std::min({set.header_timeout_ms,
+                                  set.body_idle_timeout_ms,
+                                  set.body_timeout_ms,
+                                  set.keepalive_timeout_ms,
+                                  set.write_timeout_ms});
+        for (const auto& lane : set.lanes) {
+            shortest = std::min(shortest, lane.waiting_ms_max);
+        }
         sweep_interval_ =
             std::chrono::milliseconds(std::clamp<std::int64_t>(shortest / 10, 5, 1000));
         for (std::size_t i = 0; i < set.io_threads; ++i) {
@@ -136,7 +184,7 @@ public:
 
     void run() {
         for (std::size_t i = 0; i < acceptors_.size(); ++i) {
-            asio::co_spawn(loops_.front()->context, accept(*acceptors_[i], i), asio::detached);
+            asio::co_spawn(loops_.front()->context, accept(*acceptors_[i], i), end_on_exception);
         }
         for (std::size_t i = 0; i < loops_.size(); ++i) {
             auto& loop = *loops_[i];
@@ -213,12 +261,23 @@ public:
     HttpServerStats stats() const override {
         HttpServerStats stats;
         stats.connections_open = engine_.connections_open();
+        for (const auto& loop : loops_) {
+            stats.connections_idle += loop->idle_count.load(std::memory_order_relaxed);
+        }
         stats.connections_total = engine_.connections_total.load(std::memory_order_relaxed);
         stats.connections_refused = engine_.connections_refused.load(std::memory_order_relaxed);
         stats.requests_total = engine_.requests_total.load(std::memory_order_relaxed);
         stats.requests_running = engine_.requests_running.load(std::memory_order_relaxed);
-        stats.inflight_body_bytes = engine_.budget->used_bytes();
+        stats.connections_evicted = engine_.connections_evicted.load(std::memory_order_relaxed);
+        stats.inflight_body_bytes = engine_.body_memory->used_bytes();
+        for (const auto& lane : engine_.lanes) {
+            stats.lanes.push_back(lane->stats());
+        }
         return stats;
+    }
+
+    const std::shared_ptr<MemoryBudget>& body_memory() const override {
+        return engine_.body_memory;
     }
 
 private:
@@ -253,15 +312,46 @@ private:
 
     void admit(tcp::socket socket, HttpLoop& loop, std::size_t listener) {
         const auto open = engine_.connection_opened();
-        auto admission = HttpConnection::Admission::kServe;
-        if (open > engine_.options.connections_max) {
-            engine_.connections_refused.fetch_add(1, std::memory_order_relaxed);
-            admission = HttpConnection::Admission::kRefuse;
-            if (open > engine_.options.connections_max + kRefusalsMax) {
-                engine_.connection_closed();
-                return;
-            }
+        const auto& options = engine_.options;
+        if (open <= options.connections_max) {
+            serve(std::move(socket), loop, listener, HttpConnection::Admission::kServe);
+            return;
         }
+        // The loop with most idle connections is asked for one of them; only it can tell.
+        auto& idle_loop = **std::ranges::max_element(loops_, {}, [](const auto& each) {
+            return each->idle_count.load(std::memory_order_relaxed);
+        });
+        if (idle_loop.idle_count.load(std::memory_order_relaxed) == 0 &&
+            open > options.connections_max + kRefusalsMax) {
+            engine_.connections_refused.fetch_add(1, std::memory_order_relaxed);
+            engine_.connection_closed();
+            return;
+        }
+        boost::system::error_code error;
+        const auto protocol = socket.local_endpoint(error).protocol();
+        const auto handle = socket.release(error);
+        tcp::socket moved(idle_loop.context, protocol, handle);
+        asio::post(idle_loop.context,
+                   [this, &idle_loop, listener, socket = std::move(moved)]() mutable {
+                       serve(std::move(socket), idle_loop, listener, make_place(idle_loop));
+                   });
+    }
+
+    /// Closes the connection of `loop` that is idle longest, for a new one.
+    HttpConnection::Admission make_place(HttpLoop& loop) {
+        if (loop.idle.empty()) {
+            engine_.connections_refused.fetch_add(1, std::memory_order_relaxed);
+            return HttpConnection::Admission::kRefuse;
+        }
+        engine_.connections_evicted.fetch_add(1, std::memory_order_relaxed);
+        loop.idle.front()->evict();
+        return HttpConnection::Admission::kServe;
+    }
+
+    void serve(tcp::socket socket,
+               HttpLoop& loop,
+               std::size_t listener,
+               HttpConnection::Admission admission) {
         auto connection =
             std::make_shared<HttpConnection>(engine_, loop, std::move(socket), listener, admission);
         asio::post(loop.context, [this, connection = std::move(connection), &loop] {
@@ -281,7 +371,7 @@ private:
             loop.sweeping = false;
             const auto now = engine_.clock.steady_now();
             for (auto* connection : loop.connections) {
-                connection->check_deadline(now);
+                connection->check(now);
             }
             if (!error && !loop.stopping && !loop.connections.empty()) {
                 sweep_later(loop);
@@ -312,18 +402,16 @@ HttpEngine::HttpEngine(HttpServerOptions server_options,
       hooks(std::move(server_hooks)),
       clock(server_clock),
       random(server_random),
-      // Never full: a connection has at most one task here, and new requests are counted by
-      // `queued`.
+      // Never full: a connection has at most one task here.
       pool({.name = options.thread_name,
-            .threads_max = options.handler_threads_max,
+            .threads_max = running_max(options.lanes),
             .queue_tasks_max = options.connections_max + kRefusalsMax,
-            .setting = "http.connections_max"}) {
-    constexpr std::string_view kSetting = "http.inflight_body_bytes_max";
-    budget = options.memory
-                 ? options.memory->make_child(
-                       "request bodies", std::string(kSetting), options.inflight_body_bytes_max)
-                 : MemoryBudget::make_root(
-                       "request bodies", std::string(kSetting), options.inflight_body_bytes_max);
+            .setting = "http.connections_max"}),
+      body_memory(options.body_memory ? options.body_memory : make_body_memory(options)),
+      buffer_memory(make_budget(options, "connection buffers", "http.connections_max", INT64_MAX)) {
+    for (const auto& lane : options.lanes) {
+        lanes.push_back(std::make_unique<HttpLane>(lane));
+    }
 }
 
 std::uint64_t HttpEngine::connection_opened() {
@@ -357,6 +445,7 @@ Result<> HttpEngine::wait_until_closed(SteadyNanos deadline) {
 Result<std::unique_ptr<HttpServer>> HttpServer::start(
     HttpServerOptions options, HttpHandler handler, HttpHooks hooks, Clock& clock, Random& random) {
     MS_TRY_VOID(validate(options));
+    fit_to_descriptors(options);
     auto server = std::make_unique<HttpServerImpl>(
         std::move(options), std::move(handler), std::move(hooks), clock, random);
     MS_TRY_VOID(server->listen());

@@ -13,7 +13,6 @@ namespace {
 namespace beast = boost::beast;
 
 constexpr std::size_t kChunkLineBytesMax = 256;
-constexpr std::size_t kTrailerBytesMax = 8 << 10;
 
 Error malformed(std::string message) {
     return {ErrorCode::kInvalidArgument, std::move(message)};
@@ -91,11 +90,17 @@ bool persistent(int minor_version, const std::vector<HttpHeader>& headers) {
 
 Result<> check_request(RequestHead& head) {
     MS_TRY(head.framing, read_framing(head.headers));
-    const auto hosts = std::ranges::count_if(head.headers, [](const HttpHeader& header) {
-        return equal_ignoring_case(header.name, "Host");
-    });
+    const auto count = [&](std::string_view name) {
+        return std::ranges::count_if(head.headers, [&](const HttpHeader& header) {
+            return equal_ignoring_case(header.name, name);
+        });
+    };
+    const auto hosts = count("Host");
     if (hosts > 1) {
         return malformed("more than one Host");
+    }
+    if (count("Authorization") > 1) {
+        return malformed("more than one Authorization");
     }
     if (head.minor_version >= 1 && hosts == 0) {
         return malformed("the Host header is missing");
@@ -218,10 +223,8 @@ Result<> split_target(std::string_view target, HttpRequest& request) {
 Result<bool> ChunkDecoder::take_line(std::string_view& in) {
     const auto end = in.find('\n');
     const auto piece = in.substr(0, end);
-    const auto limit = state_ == State::kTrailer ? kTrailerBytesMax : kChunkLineBytesMax;
-    if (line_.size() + piece.size() > limit) {
-        return malformed(
-            fmt::format("a chunk's size line or trailer is longer than {} bytes", limit));
+    if (line_.size() + piece.size() > kChunkLineBytesMax) {
+        return malformed(fmt::format("a chunk's line is longer than {} bytes", kChunkLineBytesMax));
     }
     line_ += piece;
     if (end == std::string_view::npos) {
@@ -233,6 +236,12 @@ Result<bool> ChunkDecoder::take_line(std::string_view& in) {
         return malformed("a chunk's line ends without CR");
     }
     line_.pop_back();
+    // In extensions too: another reader may end the line at a lone CR.
+    if (std::ranges::any_of(line_, [](char c) {
+            return (static_cast<unsigned char>(c) < 0x20 && c != '\t') || c == 0x7f;
+        })) {
+        return malformed("a control character in a chunk's line");
+    }
     return true;
 }
 
@@ -269,13 +278,11 @@ Result<std::string_view> ChunkDecoder::next(std::string_view& in) {
             }
             state_ = State::kSizeLine;
         } else {
-            trailer_bytes_ += line_.size() + 2;
-            if (trailer_bytes_ > kTrailerBytesMax) {
-                return malformed(
-                    fmt::format("the trailer is longer than {} bytes", kTrailerBytesMax));
+            // Fields after the body would change a request that is judged already.
+            if (!line_.empty()) {
+                return malformed("trailer fields are not supported");
             }
-            state_ = line_.empty() ? State::kDone : State::kTrailer;
-            line_.clear();
+            state_ = State::kDone;
         }
     }
     return std::string_view{};

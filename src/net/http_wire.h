@@ -38,7 +38,7 @@ struct ResponseHead {
 };
 
 /// Parses all up to and including the empty line. kInvalidArgument: not HTTP/1, or a head that two
-/// readers could understand differently (both framings, several lengths, no or several hosts).
+/// readers could understand differently (both framings, several lengths, hosts or credentials).
 Result<RequestHead> parse_request_head(std::string_view head);
 
 /// The same for an answer to a request with `method`. kCorruption if malformed.
@@ -57,8 +57,8 @@ bool header_has_token(const std::vector<HttpHeader>& headers,
 class ChunkDecoder {
 public:
     /// Takes bytes off the front of `in` and returns the next piece of content inside it; empty
-    /// when `in` is used up or the last chunk and the trailer have been read. kInvalidArgument:
-    /// malformed, or size line or trailer too long.
+    /// when `in` is used up or the last chunk has been read. kInvalidArgument: malformed, a size
+    /// line too long, or trailer fields.
     Result<std::string_view> next(std::string_view& in);
     bool done() const { return state_ == State::kDone; }
 
@@ -70,7 +70,6 @@ private:
     State state_ = State::kSizeLine;
     std::uint64_t left_ = 0;
     std::string line_;
-    std::size_t trailer_bytes_ = 0;
 };
 
 }  // namespace molesignal

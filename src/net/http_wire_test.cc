@@ -46,6 +46,7 @@ TEST(RequestHead, RefusesWhatTwoReadersCouldReadDifferently) {
         "Transfer-Encoding: xchunked\r\n",
         "Transfer-Encoding : chunked\r\n",
         "Host: other\r\n",
+        "Authorization: Bearer a\r\nauthorization: Bearer b\r\n",
         "X-A: 1\r\n folded\r\n",
         "X-A: 1\nTransfer-Encoding: chunked\r\n",
         "no colon\r\n",
@@ -120,7 +121,7 @@ Result<std::string> decode_chunks(std::string_view wire, std::size_t piece_bytes
 
 TEST(ChunkDecoder, JoinsChunksAtAnyPieceSize) {
     constexpr std::string_view kWire =
-        "5;name=value\r\nhello\r\n06\r\n world\r\nA\r\n0123456789\r\n0\r\nTrailer: x\r\n\r\n";
+        "5;name=value\r\nhello\r\n06\r\n world\r\nA\r\n0123456789\r\n0\r\n\r\n";
     for (std::size_t piece = 1; piece <= kWire.size(); ++piece) {
         bool done = false;
         const auto out = decode_chunks(kWire, piece, done);
@@ -151,6 +152,10 @@ TEST(ChunkDecoder, RefusesMalformedChunks) {
         "fffffffffffffffff\r\n",
         std::string(300, '1') + "\r\n",
         "5\r\nhello\n0\r\n\r\n",
+        "5;a=\rb\r\nhello\r\n0\r\n\r\n",
+        "5;a=\x01\r\nhello\r\n0\r\n\r\n",
+        std::string("5;\0\r\nhello\r\n0\r\n\r\n", 17),
+        "5\r\nhello\r\n0\r\nAuthorization: x\r\n\r\n",
     };
     for (const auto& wire : hostile) {
         bool done = false;
@@ -158,11 +163,6 @@ TEST(ChunkDecoder, RefusesMalformedChunks) {
     }
     bool done = false;
     EXPECT_FALSE(decode_chunks("0\r\n" + std::string(9000, 'x') + "\r\n\r\n", 1000, done));
-    std::string many = "0\r\n";
-    for (int i = 0; i < 1000; ++i) {
-        many += "Trailer: some value\r\n";
-    }
-    EXPECT_FALSE(decode_chunks(many + "\r\n", 1000, done));
 }
 
 TEST(ResponseHead, KnowsWhereTheBodyEnds) {

@@ -85,6 +85,12 @@ public:
         return out;
     }
 
+    /// Reads once and forgets what came.
+    void read_some() {
+        fill();
+        in_.clear();
+    }
+
     bool closed_by_server() { return in_.empty() && !fill(); }
 
 private:

@@ -53,11 +53,18 @@ protected:
                                               request.body);
             };
         }
+        body_memory_ = MemoryBudget::make_root(
+            "request bodies", "http.inflight_body_bytes_max", options.inflight_body_bytes_max);
+        options.body_memory = body_memory_;
         HttpHooks hooks;
+        hooks.admit = admit_;
         hooks.on_answer = [this](const HttpAccessRecord& record) {
             const MutexLock lock(mutex_);
             statuses_.push_back(record.status);
             complete_.push_back(record.complete);
+            if (!record.limit.empty()) {
+                limits_.emplace_back(record.limit);
+            }
         };
         auto started = HttpServer::start(
             std::move(options), std::move(handler), std::move(hooks), clock_, random_);
@@ -99,9 +106,18 @@ protected:
         return complete_;
     }
 
+    /// The settings that refused requests.
+    std::vector<std::string> limits() {
+        const MutexLock lock(mutex_);
+        return limits_;
+    }
+
     SystemClock clock_;
     SeededRandom random_{42};
+    std::function<HttpAdmission(const RequestContext&, const HttpRequest&, HttpMayBlock)> admit_;
+    std::shared_ptr<MemoryBudget> body_memory_;
     Mutex mutex_;
+    std::vector<std::string> limits_ MS_GUARDED_BY(mutex_);
     std::vector<int> statuses_ MS_GUARDED_BY(mutex_);
     std::vector<bool> complete_ MS_GUARDED_BY(mutex_);
     std::unique_ptr<HttpServer> server_;

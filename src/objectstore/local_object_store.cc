@@ -12,6 +12,8 @@ namespace {
 MS_DEFINE_FAILPOINT(local_put_before_sync);
 MS_DEFINE_FAILPOINT(local_put_before_rename);
 MS_DEFINE_FAILPOINT(local_put_after_rename);
+MS_DEFINE_FAILPOINT(local_before_remove);
+MS_DEFINE_FAILPOINT(local_removed);
 
 constexpr std::string_view kTemporaries = ".tmp";
 constexpr std::uint64_t kCopyBytes = 1U << 20U;
@@ -207,6 +209,7 @@ Result<bool> LocalObjectStore::visit_directory(
 Result<> LocalObjectStore::remove(const RequestContext& context, std::string_view key) {
     MS_TRY_VOID(check_object_key(key));
     MS_TRY_VOID(context.check());
+    MS_PASS_FAILPOINT(local_before_remove);
     const auto path = path_of(key);
     auto removed = fs_.remove(path);
     if (!removed) {
@@ -215,6 +218,7 @@ Result<> LocalObjectStore::remove(const RequestContext& context, std::string_vie
         }
         return removed;
     }
+    MS_PASS_FAILPOINT(local_removed);
     return fs_.sync_directory(parent_path(path));
 }
 

@@ -16,6 +16,9 @@ namespace molesignal {
 struct ObjectMeta {
     std::string key;
     std::uint64_t size_bytes = 0;
+    /// From `head`, of stores that know it: 32 hexadecimal digits that are the content's MD5, or
+    /// look like it (see verify_object). Else empty.
+    std::string md5_hex = {};
 };
 
 /// Keeps immutable objects under string keys. Implemented by memory, a local directory and S3.

@@ -70,10 +70,11 @@ Result<> RetryingObjectStore::wait(const RequestContext& context,
 template <class Outcome, class Call>
 Outcome RetryingObjectStore::run(const RequestContext& context,
                                  std::string_view what,
+                                 std::chrono::nanoseconds time_max,
                                  const Call& call) {
     auto limited = context;
     limited.clock = &clock_;
-    limited.deadline = std::min(context.deadline, clock_.steady_now() + options_.op_timeout);
+    limited.deadline = std::min(context.deadline, clock_.steady_now() + time_max);
     earn_retry();
     for (int attempt = 1;; ++attempt) {
         Outcome outcome = call(limited);
@@ -86,7 +87,7 @@ Outcome RetryingObjectStore::run(const RequestContext& context,
                          fmt::format("{}: no success within {} ms (store.object.op_timeout_secs), "
                                      "attempt {}: {}",
                                      what,
-                                     options_.op_timeout / std::chrono::milliseconds(1),
+                                     time_max / std::chrono::milliseconds(1),
                                      attempt,
                                      outcome.error().message()));
         }
@@ -114,8 +115,14 @@ Outcome RetryingObjectStore::run(const RequestContext& context,
     }
 }
 
+std::chrono::nanoseconds RetryingObjectStore::time_for(std::uint64_t bytes) const {
+    return options_.op_timeout +
+           std::chrono::seconds(bytes /
+                                std::max<std::uint64_t>(1, options_.put_bytes_per_second_min));
+}
+
 Result<> RetryingObjectStore::put(const RequestContext& context, std::string_view key, Bytes body) {
-    return run<Result<>>(context, "put", [&](const RequestContext& limited) {
+    return run<Result<>>(context, "put", time_for(body.size()), [&](const RequestContext& limited) {
         return base_->put(limited, key, body);
     });
 }
@@ -123,7 +130,9 @@ Result<> RetryingObjectStore::put(const RequestContext& context, std::string_vie
 Result<> RetryingObjectStore::put_file(const RequestContext& context,
                                        std::string_view key,
                                        const std::string& path) {
-    return run<Result<>>(context, "put_file", [&](const RequestContext& limited) {
+    // Its size is known to the base only, which limits each request.
+    constexpr std::chrono::hours kLongest{1};
+    return run<Result<>>(context, "put_file", kLongest, [&](const RequestContext& limited) {
         return base_->put_file(limited, key, path);
     });
 }
@@ -132,15 +141,18 @@ Result<ByteBuffer> RetryingObjectStore::get(const RequestContext& context,
                                             std::string_view key,
                                             std::uint64_t offset,
                                             std::uint64_t length) {
-    return run<Result<ByteBuffer>>(context, "get", [&](const RequestContext& limited) {
-        return base_->get(limited, key, offset, length);
-    });
+    return run<Result<ByteBuffer>>(
+        context, "get", options_.op_timeout, [&](const RequestContext& limited) {
+            return base_->get(limited, key, offset, length);
+        });
 }
 
 Result<std::optional<ObjectMeta>> RetryingObjectStore::head(const RequestContext& context,
                                                             std::string_view key) {
     return run<Result<std::optional<ObjectMeta>>>(
-        context, "head", [&](const RequestContext& limited) { return base_->head(limited, key); });
+        context, "head", options_.op_timeout, [&](const RequestContext& limited) {
+            return base_->head(limited, key);
+        });
 }
 
 Result<> RetryingObjectStore::list(const RequestContext& context,
@@ -148,7 +160,7 @@ Result<> RetryingObjectStore::list(const RequestContext& context,
                                    const std::function<bool(const ObjectMeta&)>& visit) {
     // A second attempt goes on behind what `visit` has seen.
     std::string last;
-    return run<Result<>>(context, "list", [&](const RequestContext& limited) {
+    return run<Result<>>(context, "list", options_.op_timeout, [&](const RequestContext& limited) {
         return base_->list(limited, prefix, [&](const ObjectMeta& object) {
             if (!last.empty() && object.key <= last) {
                 return true;
@@ -160,9 +172,10 @@ Result<> RetryingObjectStore::list(const RequestContext& context,
 }
 
 Result<> RetryingObjectStore::remove(const RequestContext& context, std::string_view key) {
-    return run<Result<>>(context, "remove", [&](const RequestContext& limited) {
-        return base_->remove(limited, key);
-    });
+    return run<Result<>>(
+        context, "remove", options_.op_timeout, [&](const RequestContext& limited) {
+            return base_->remove(limited, key);
+        });
 }
 
 }  // namespace molesignal

@@ -14,7 +14,10 @@ namespace molesignal {
 
 struct RetryOptions {
     std::chrono::nanoseconds op_timeout = std::chrono::seconds(30);  ///< Of all attempts together.
-    int max_attempts = 4;                                            ///< The first one included.
+    /// A put has as much more time as its body takes at this rate: a large part over a slow line
+    /// would never get through otherwise.
+    std::uint64_t put_bytes_per_second_min = 1U << 20U;
+    int max_attempts = 4;  ///< The first one included.
     std::chrono::nanoseconds base_backoff = std::chrono::milliseconds(100);
     std::chrono::nanoseconds max_backoff = std::chrono::seconds(5);
     double jitter_ratio = 0.2;  ///< A wait of w lasts between w and w * (1 + ratio).
@@ -54,7 +57,11 @@ public:
 
 private:
     template <class Outcome, class Call>
-    Outcome run(const RequestContext& context, std::string_view what, const Call& call);
+    Outcome run(const RequestContext& context,
+                std::string_view what,
+                std::chrono::nanoseconds time_max,
+                const Call& call);
+    std::chrono::nanoseconds time_for(std::uint64_t bytes) const;
     void earn_retry();
     bool spend_retry();
     std::chrono::nanoseconds backoff(int attempt);

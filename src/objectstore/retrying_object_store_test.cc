@@ -173,6 +173,55 @@ TEST_F(RetryingObjectStoreTest, CallerLeavesWhenCancelledOrLate) {
     EXPECT_NE(hurried.error().message().find("no time for another attempt"), std::string::npos);
 }
 
+/// Says how much time a put got.
+class Timed final : public ObjectStore {
+public:
+    explicit Timed(std::chrono::nanoseconds& given) : given_(given) {}
+    Result<> put(const RequestContext& context, std::string_view, Bytes) override {
+        given_ =
+            std::chrono::nanoseconds(context.deadline.value - context.clock->steady_now().value);
+        return {};
+    }
+    Result<> put_file(const RequestContext&, std::string_view, const std::string&) override {
+        return {};
+    }
+    Result<ByteBuffer> get(const RequestContext&,
+                           std::string_view,
+                           std::uint64_t,
+                           std::uint64_t) override {
+        return ByteBuffer();
+    }
+    Result<std::optional<ObjectMeta>> head(const RequestContext&, std::string_view) override {
+        return std::optional<ObjectMeta>();
+    }
+    Result<> list(const RequestContext&,
+                  std::string_view,
+                  const std::function<bool(const ObjectMeta&)>&) override {
+        return {};
+    }
+    Result<> remove(const RequestContext&, std::string_view) override { return {}; }
+    std::string describe() const override { return "timed"; }
+
+private:
+    std::chrono::nanoseconds& given_;
+};
+
+TEST_F(RetryingObjectStoreTest, ALargeBodyHasMoreTime) {
+    std::chrono::nanoseconds given{0};
+    RetryingObjectStore store(std::make_unique<Timed>(given),
+                              {.op_timeout = seconds(30), .put_bytes_per_second_min = 1000},
+                              clock_,
+                              random_);
+    ASSERT_TRUE(store.put(context_, "small", ByteBuffer(10)));
+    EXPECT_EQ(given, seconds(30));
+    ASSERT_TRUE(store.put(context_, "large", ByteBuffer(90'000)));
+    EXPECT_EQ(given, seconds(120));
+    auto hurried = context_;
+    hurried.deadline = clock_.steady_now() + seconds(5);
+    ASSERT_TRUE(store.put(hurried, "large", ByteBuffer(90'000)));
+    EXPECT_EQ(given, seconds(5));
+}
+
 TEST_F(RetryingObjectStoreTest, RepeatedListShowsEachObjectOnce) {
     ASSERT_TRUE(memory_.put(context_, "a", {}));
     ASSERT_TRUE(memory_.put(context_, "b", {}));

@@ -3,21 +3,30 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <deque>
 #include <functional>
 #include <optional>
+#include <unordered_map>
 
 #include <arrow/filesystem/s3fs.h>
 #include <arrow/io/interfaces.h>
 #include <arrow/status.h>
 #include <arrow/util/io_util.h>
+#include <arrow/util/key_value_metadata.h>
 #include <fmt/format.h>
 
+#include "common/failpoint.h"
 #include "common/mutex.h"
 #include "common/thread_pool.h"
 #include "objectstore/retrying_object_store.h"
 
 namespace molesignal {
 namespace {
+
+MS_DEFINE_FAILPOINT(s3_before_put);
+MS_DEFINE_FAILPOINT(s3_before_complete);
+MS_DEFINE_FAILPOINT(s3_after_complete);
+MS_DEFINE_FAILPOINT(s3_before_remove);
 
 /// How often a caller looks whether its request was cancelled.
 constexpr std::chrono::milliseconds kCancelPoll{50};
@@ -73,6 +82,49 @@ public:
     }
 };
 
+/// An ETag that is the MD5 of the content, or looks like it; empty for those of multipart uploads.
+std::string md5_of_etag(std::string_view etag) {
+    constexpr std::size_t kDigits = 32;
+    if (etag.size() == kDigits + 2 && etag.front() == '"' && etag.back() == '"') {
+        etag = etag.substr(1, kDigits);
+    }
+    const bool is_md5 = etag.size() == kDigits && std::ranges::all_of(etag, [](char c) {
+                            return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
+                        });
+    return is_md5 ? std::string(etag) : std::string();
+}
+
+/// Sizes of objects by key, so that a read need not ask for them first: objects never change.
+/// Forgets the oldest. Thread-safe.
+class SizeCache {
+public:
+    void put(const std::string& key, std::uint64_t size) {
+        constexpr std::size_t kEntriesMax = 1U << 16U;
+        const MutexLock lock(mutex_);
+        if (sizes_.insert_or_assign(key, size).second) {
+            order_.push_back(key);
+        }
+        while (order_.size() > kEntriesMax) {
+            sizes_.erase(order_.front());
+            order_.pop_front();
+        }
+    }
+    void forget(const std::string& key) {
+        const MutexLock lock(mutex_);
+        sizes_.erase(key);
+    }
+    std::optional<std::uint64_t> get(const std::string& key) {
+        const MutexLock lock(mutex_);
+        const auto found = sizes_.find(key);
+        return found == sizes_.end() ? std::nullopt : std::optional(found->second);
+    }
+
+private:
+    Mutex mutex_;
+    std::unordered_map<std::string, std::uint64_t> sizes_ MS_GUARDED_BY(mutex_);
+    std::deque<std::string> order_ MS_GUARDED_BY(mutex_);
+};
+
 /// One attempt of each operation.
 class S3Bucket final : public ObjectStore {
 public:
@@ -122,12 +174,15 @@ private:
     Result<Value> run(const RequestContext& context, std::function<Result<Value>()> work);
     Result<> upload(const std::string& key,
                     const std::function<Result<>(arrow::io::OutputStream&)>& fill);
+    Result<std::shared_ptr<arrow::io::RandomAccessFile>> open_input(const std::string& key);
+    Result<bool> bucket_exists();
 
     std::shared_ptr<arrow::fs::S3FileSystem> client_;
     std::size_t max_concurrency_;
     std::string root_;  ///< "bucket" or "bucket/prefix".
     FileSystem& fs_;
     Clock& clock_;
+    SizeCache sizes_;
     Mutex mutex_;
     CondVar slot_free_;
     std::size_t slots_taken_ MS_GUARDED_BY(mutex_) = 0;
@@ -192,20 +247,29 @@ Result<Value> S3Bucket::run(const RequestContext& context, std::function<Result<
 
 Result<> S3Bucket::upload(const std::string& key,
                           const std::function<Result<>(arrow::io::OutputStream&)>& fill) {
+    MS_PASS_FAILPOINT(s3_before_put);
+    sizes_.forget(key);
     auto opened = client_->OpenOutputStream(path_of(key), nullptr);
     if (!opened.ok()) {
         return error_of(opened.status(), "put", key);
     }
     const auto stream = *std::move(opened);
-    auto filled = fill(*stream);
-    if (!filled) {
-        // Without this the destructor would complete the upload.
+    const auto finish = [&]() -> Result<> {
+        MS_TRY_VOID(fill(*stream));
+        MS_PASS_FAILPOINT(s3_before_complete);
+        if (const auto closed = stream->Close(); !closed.ok()) {
+            return error_of(closed, "put", key);
+        }
+        return {};
+    };
+    if (auto finished = finish(); !finished) {
+        // Without this the destructor would complete an upload that lacks its end. After a failed
+        // Close it does nothing: the library has forgotten the upload then, and its parts stay
+        // until the bucket's lifecycle rule for incomplete uploads removes them.
         (void)stream->Abort();
-        return filled;
+        return finished;
     }
-    if (const auto closed = stream->Close(); !closed.ok()) {
-        return error_of(closed, "put", key);
-    }
+    MS_PASS_FAILPOINT(s3_after_complete);
     return {};
 }
 
@@ -246,6 +310,27 @@ Result<> S3Bucket::put_file(const RequestContext& context,
     });
 }
 
+/// The object for reading: one request for its size, or none if that is known.
+Result<std::shared_ptr<arrow::io::RandomAccessFile>> S3Bucket::open_input(const std::string& key) {
+    arrow::fs::FileInfo info(path_of(key), arrow::fs::FileType::File);
+    const auto known = sizes_.get(key);
+    if (known.has_value()) {
+        info.set_size(static_cast<std::int64_t>(*known));
+    }
+    auto opened = client_->OpenInputFile(info);
+    if (!opened.ok()) {
+        return error_of(opened.status(), "get", key);
+    }
+    if (!known.has_value()) {
+        const auto size = (*opened)->GetSize();
+        if (!size.ok()) {
+            return error_of(size.status(), "get", key);
+        }
+        sizes_.put(key, static_cast<std::uint64_t>(*size));
+    }
+    return *std::move(opened);
+}
+
 Result<ByteBuffer> S3Bucket::get(const RequestContext& context,
                                  std::string_view key,
                                  std::uint64_t offset,
@@ -253,11 +338,7 @@ Result<ByteBuffer> S3Bucket::get(const RequestContext& context,
     MS_TRY_VOID(check_object_key(key));
     return run<ByteBuffer>(
         context, [this, offset, length, name = std::string(key)]() -> Result<ByteBuffer> {
-            auto opened = client_->OpenInputFile(path_of(name));
-            if (!opened.ok()) {
-                return error_of(opened.status(), "get", name);
-            }
-            const auto& file = *opened;
+            MS_TRY(const auto file, open_input(name));
             const auto sized = file->GetSize();
             if (!sized.ok()) {
                 return error_of(sized.status(), "get", name);
@@ -276,6 +357,7 @@ Result<ByteBuffer> S3Bucket::get(const RequestContext& context,
                                           static_cast<std::int64_t>(content.size()),
                                           content.data());
             if (!got.ok()) {
+                sizes_.forget(name);
                 return error_of(got.status(), "get", name);
             }
             if (static_cast<std::uint64_t>(*got) != content.size()) {
@@ -304,7 +386,13 @@ Result<std::optional<ObjectMeta>> S3Bucket::head(const RequestContext& context,
         if (!size.ok()) {
             return error_of(size.status(), "head", name);
         }
-        return Found(ObjectMeta{.key = name, .size_bytes = static_cast<std::uint64_t>(*size)});
+        ObjectMeta meta{.key = name, .size_bytes = static_cast<std::uint64_t>(*size)};
+        sizes_.put(name, meta.size_bytes);
+        if (const auto metadata = (*opened)->ReadMetadata();
+            metadata.ok() && *metadata != nullptr) {
+            meta.md5_hex = md5_of_etag((*metadata)->Get("ETag").ValueOr(""));
+        }
+        return Found(std::move(meta));
     });
 }
 
@@ -349,12 +437,32 @@ Result<> S3Bucket::list(const RequestContext& context,
     return {};
 }
 
+Result<bool> S3Bucket::bucket_exists() {
+    const auto bucket = root_.substr(0, root_.find('/'));
+    const auto info = client_->GetFileInfo(bucket);
+    if (!info.ok()) {
+        return error_of(info.status(), "look for the bucket", bucket);
+    }
+    return info->type() != arrow::fs::FileType::NotFound;
+}
+
 Result<> S3Bucket::remove(const RequestContext& context, std::string_view key) {
     MS_TRY_VOID(check_object_key(key));
     return run<void>(context, [this, name = std::string(key)]() -> Result<> {
+        MS_PASS_FAILPOINT(s3_before_remove);
+        sizes_.forget(name);
         const auto removed = client_->DeleteFile(path_of(name));
-        if (!removed.ok() && code_of(removed) != ErrorCode::kNotFound) {
-            return error_of(removed, "remove", name);
+        if (removed.ok()) {
+            return {};
+        }
+        auto error = error_of(removed, "remove", name);
+        if (error.code() != ErrorCode::kNotFound) {
+            return error;
+        }
+        // A wrong endpoint or a lost bucket says "not found" too: then nothing was removed.
+        MS_TRY(const auto exists, bucket_exists());
+        if (!exists) {
+            return Error(ErrorCode::kUnavailable, error.message() + ": there is no such bucket");
         }
         return {};
     });

@@ -28,10 +28,11 @@ T value_of(arrow::Result<T> result) {
 /// Validity of gathered rows, built only if something is null.
 class Validity {
 public:
-    explicit Validity(std::size_t rows) : rows_(rows) {}
+    Validity(std::size_t rows, arrow::MemoryPool& pool) : rows_(rows), pool_(pool) {}
     void set_null(std::size_t row) {
         if (bits_ == nullptr) {
-            bits_ = value_of(arrow::AllocateBuffer(static_cast<std::int64_t>((rows_ + 7) / 8)));
+            bits_ =
+                value_of(arrow::AllocateBuffer(static_cast<std::int64_t>((rows_ + 7) / 8), &pool_));
             std::memset(bits_->mutable_data(), 0xff, static_cast<std::size_t>(bits_->size()));
         }
         bits_->mutable_data()[row / 8] &= static_cast<std::uint8_t>(~(1U << (row % 8)));
@@ -42,6 +43,7 @@ public:
 
 private:
     std::size_t rows_;
+    arrow::MemoryPool& pool_;
     std::shared_ptr<arrow::Buffer> bits_;
     std::int64_t nulls_ = 0;
 };
@@ -116,12 +118,52 @@ bool round_up(std::string& value) {
 
 }  // namespace
 
+/// Slots of rows by chunk. Rows come in any order, so a sparse view's slots are spread out first: a
+/// search for each row would cost more than the values are worth.
+class PartColumn::SlotLookup {
+public:
+    explicit SlotLookup(std::span<const HotColumnView* const> views)
+        : views_(views), spread_(views.size()) {
+        for (std::size_t chunk = 0; chunk < views.size(); ++chunk) {
+            const auto* view = views[chunk];
+            if (view == nullptr || !view->is_sparse()) {
+                continue;
+            }
+            auto& slots = spread_[chunk];
+            slots.assign(HotChunk::kRowsMax, kNone);
+            for (std::uint32_t slot = 0; slot < view->sparse_size; ++slot) {
+                slots[view->sparse_rows[slot]] = static_cast<std::uint16_t>(slot);
+            }
+        }
+    }
+
+    /// HotColumnView::kNoSlot: the row is null.
+    std::uint32_t slot(RowRef ref) const {
+        const auto chunk = ref.chunk();
+        const auto* view = views_[chunk];
+        if (view == nullptr) {
+            return HotColumnView::kNoSlot;
+        }
+        if (spread_[chunk].empty()) {
+            return view->slot(ref.row());
+        }
+        const auto found = spread_[chunk][ref.row()];
+        return found == kNone ? HotColumnView::kNoSlot : found;
+    }
+
+private:
+    static constexpr std::uint16_t kNone = UINT16_MAX;
+    std::span<const HotColumnView* const> views_;
+    std::vector<std::vector<std::uint16_t>> spread_;
+};
+
 PartColumn::PartColumn(std::string column_name,
                        FieldId id,
                        FieldType type,
                        std::vector<const HotColumnView*> views,
-                       std::span<const RowRef> rows)
-    : name_(std::move(column_name)), id_(id), type_(type), views_(std::move(views)) {
+                       std::span<const RowRef> rows,
+                       arrow::MemoryPool& pool)
+    : pool_(pool), name_(std::move(column_name)), id_(id), type_(type), views_(std::move(views)) {
     coded_ = is_variable_width(type_) && type_ != FieldType::kBytes;
     for (const auto* view : views_) {
         if (view != nullptr) {
@@ -133,24 +175,33 @@ PartColumn::PartColumn(std::string column_name,
     }
 }
 
+bool PartColumn::has_value(std::span<const HotColumnView* const> views,
+                           std::span<const RowRef> rows) {
+    return std::ranges::any_of(rows, [views](RowRef ref) {
+        const auto* view = views[ref.chunk()];
+        return view != nullptr && !view->is_null(ref.row());
+    });
+}
+
 void PartColumn::build_dictionary(std::span<const RowRef> rows) {
-    // Only values that a row of the part has: readers may compute with every entry of a dictionary,
-    // and the memtable's placeholder for null is no value of the column.
+    // Only values that a row of the part has: readers may compute with every entry of a dictionary.
     constexpr std::int32_t kUnused = -1;
+    const SlotLookup slots(views_);
     std::unordered_map<std::string_view, std::int32_t> numbers;
     part_codes_.resize(views_.size());
     const auto limit = std::min<std::uint64_t>(
         kDictionaryMax, std::max<std::uint64_t>(64, rows.size() / kRowsPerEntry));
     for (const auto ref : rows) {
-        const auto* view = views_[ref.chunk()];
-        if (view == nullptr || view->is_null(ref.row())) {
+        const auto slot = slots.slot(ref);
+        if (slot == HotColumnView::kNoSlot) {
             continue;
         }
+        const auto* view = views_[ref.chunk()];
         auto& codes = part_codes_[ref.chunk()];
         if (codes.empty()) {
             codes.assign(view->dictionary_size, kUnused);
         }
-        const auto code = view->codes[ref.row()];
+        const auto code = view->codes[slot];
         if (codes[code] != kUnused) {
             continue;
         }
@@ -168,7 +219,7 @@ void PartColumn::build_dictionary(std::span<const RowRef> rows) {
             return;
         }
     }
-    arrow::StringBuilder builder;
+    arrow::StringBuilder builder(&pool_);
     for (const auto value : dictionary_values_) {
         MS_ASSERT(builder.Append(value).ok());
     }
@@ -197,10 +248,11 @@ std::shared_ptr<arrow::DataType> PartColumn::arrow_type() const {
 }
 
 std::shared_ptr<arrow::Array> PartColumn::gather(std::span<const RowRef> rows) {
+    const SlotLookup slots(views_);
     if (!is_variable_width(type_)) {
-        return gather_fixed(rows);
+        return gather_fixed(rows, slots);
     }
-    return coded_ ? gather_coded(rows) : gather_plain(rows);
+    return coded_ ? gather_coded(rows, slots) : gather_plain(rows, slots);
 }
 
 void PartColumn::note_number(std::uint64_t bits) {
@@ -244,27 +296,27 @@ void PartColumn::note_text(std::string_view value) {
     }
 }
 
-std::shared_ptr<arrow::Array> PartColumn::gather_fixed(std::span<const RowRef> rows) {
-    Validity validity(rows.size());
+std::shared_ptr<arrow::Array> PartColumn::gather_fixed(std::span<const RowRef> rows,
+                                                       const SlotLookup& slots) {
+    Validity validity(rows.size(), pool_);
     const auto count = static_cast<std::int64_t>(rows.size());
     const bool is_bool = type_ == FieldType::kBool;
-    std::shared_ptr<arrow::Buffer> values =
-        value_of(arrow::AllocateBuffer(is_bool ? (count + 7) / 8 : count * std::int64_t{8}));
+    std::shared_ptr<arrow::Buffer> values = value_of(
+        arrow::AllocateBuffer(is_bool ? (count + 7) / 8 : count * std::int64_t{8}, &pool_));
     if (is_bool) {
         std::memset(values->mutable_data(), 0, static_cast<std::size_t>(values->size()));
     }
     auto* words = reinterpret_cast<std::uint64_t*>(values->mutable_data());
     for (std::size_t i = 0; i < rows.size(); ++i) {
-        const auto* view = views_[rows[i].chunk()];
-        const auto row = rows[i].row();
-        if (view == nullptr || view->is_null(row)) {
+        const auto slot = slots.slot(rows[i]);
+        if (slot == HotColumnView::kNoSlot) {
             validity.set_null(i);
             if (!is_bool) {
                 words[i] = 0;
             }
             continue;
         }
-        const auto bits = view->fixed[row];
+        const auto bits = views_[rows[i].chunk()]->fixed[slot];
         note_number(bits);
         if (is_bool) {
             values->mutable_data()[i / 8] |= static_cast<std::uint8_t>((bits & 1U) << (i % 8));
@@ -280,25 +332,26 @@ std::shared_ptr<arrow::Array> PartColumn::gather_fixed(std::span<const RowRef> r
         arrow::ArrayData::Make(arrow_type(), count, {validity.take(), values}, nulls));
 }
 
-std::shared_ptr<arrow::Array> PartColumn::gather_plain(std::span<const RowRef> rows) {
-    Validity validity(rows.size());
+std::shared_ptr<arrow::Array> PartColumn::gather_plain(std::span<const RowRef> rows,
+                                                       const SlotLookup& slots) {
+    Validity validity(rows.size(), pool_);
     const auto count = static_cast<std::int64_t>(rows.size());
     std::shared_ptr<arrow::Buffer> offsets =
-        value_of(arrow::AllocateBuffer((count + 1) * std::int64_t{4}));
+        value_of(arrow::AllocateBuffer((count + 1) * std::int64_t{4}, &pool_));
     auto* ends = reinterpret_cast<std::int32_t*>(offsets->mutable_data());
     std::vector<std::string_view> texts(rows.size());
     std::int64_t bytes = 0;
     const bool bounded = type_ == FieldType::kString;
     for (std::size_t i = 0; i < rows.size(); ++i) {
         ends[i] = static_cast<std::int32_t>(bytes);
-        const auto* view = views_[rows[i].chunk()];
-        if (view == nullptr || view->is_null(rows[i].row())) {
+        const auto slot = slots.slot(rows[i]);
+        if (slot == HotColumnView::kNoSlot) {
             validity.set_null(i);
             continue;
         }
-        texts[i] = view->text(rows[i].row());
+        texts[i] = views_[rows[i].chunk()]->text(slot);
         bytes += static_cast<std::int64_t>(texts[i].size());
-        // A row group's text stays far below 2 GiB: the memtable that it comes from is smaller.
+        // plan_parts ends a row group long before.
         MS_ASSERT(bytes <= INT32_MAX);
         if (bounded) {
             note_text(texts[i]);
@@ -307,7 +360,7 @@ std::shared_ptr<arrow::Array> PartColumn::gather_plain(std::span<const RowRef> r
         }
     }
     ends[rows.size()] = static_cast<std::int32_t>(bytes);
-    std::shared_ptr<arrow::Buffer> data = value_of(arrow::AllocateBuffer(bytes));
+    std::shared_ptr<arrow::Buffer> data = value_of(arrow::AllocateBuffer(bytes, &pool_));
     auto* to = data->mutable_data();
     for (const auto text : texts) {
         if (!text.empty()) {
@@ -321,21 +374,22 @@ std::shared_ptr<arrow::Array> PartColumn::gather_plain(std::span<const RowRef> r
         arrow::ArrayData::Make(arrow_type(), count, {validity.take(), offsets, data}, nulls));
 }
 
-std::shared_ptr<arrow::Array> PartColumn::gather_coded(std::span<const RowRef> rows) {
-    Validity validity(rows.size());
+std::shared_ptr<arrow::Array> PartColumn::gather_coded(std::span<const RowRef> rows,
+                                                       const SlotLookup& slots) {
+    Validity validity(rows.size(), pool_);
     const auto count = static_cast<std::int64_t>(rows.size());
     std::shared_ptr<arrow::Buffer> indices =
-        value_of(arrow::AllocateBuffer(count * std::int64_t{4}));
+        value_of(arrow::AllocateBuffer(count * std::int64_t{4}, &pool_));
     auto* codes = reinterpret_cast<std::int32_t*>(indices->mutable_data());
     for (std::size_t i = 0; i < rows.size(); ++i) {
-        const auto chunk = rows[i].chunk();
-        const auto* view = views_[chunk];
-        if (view == nullptr || view->is_null(rows[i].row())) {
+        const auto slot = slots.slot(rows[i]);
+        if (slot == HotColumnView::kNoSlot) {
             validity.set_null(i);
             codes[i] = 0;
             continue;
         }
-        codes[i] = part_codes_[chunk][view->codes[rows[i].row()]];
+        const auto chunk = rows[i].chunk();
+        codes[i] = part_codes_[chunk][views_[chunk]->codes[slot]];
         ++values_;
     }
     nulls_ += static_cast<std::uint64_t>(validity.nulls());

@@ -14,6 +14,7 @@
 namespace arrow {
 class Array;
 class DataType;
+class MemoryPool;
 }  // namespace arrow
 
 namespace molesignal {
@@ -22,12 +23,18 @@ namespace molesignal {
 /// them. One thread at a time.
 class PartColumn {
 public:
-    /// `rows` are all rows that will be gathered; used during the call only.
+    /// `rows` are all rows that will be gathered; used during the call only. `pool` outlives the
+    /// column and its arrays.
     PartColumn(std::string column_name,
                FieldId id,
                FieldType type,
                std::vector<const HotColumnView*> views,
-               std::span<const RowRef> rows);
+               std::span<const RowRef> rows,
+               arrow::MemoryPool& pool);
+
+    /// Whether any of `rows` has a value in `views` (by chunk).
+    static bool has_value(std::span<const HotColumnView* const> views,
+                          std::span<const RowRef> rows);
 
     const std::string& name() const { return name_; }
     FieldId id() const { return id_; }
@@ -41,16 +48,21 @@ public:
 
     /// Bounds over everything gathered; nothing if there are none (all null, NaN, bytes, JSON).
     bool zone(WrittenZone& zone) const;
-    bool any_value() const { return values_ > 0; }
 
 private:
-    std::shared_ptr<arrow::Array> gather_fixed(std::span<const RowRef> rows);
-    std::shared_ptr<arrow::Array> gather_plain(std::span<const RowRef> rows);
-    std::shared_ptr<arrow::Array> gather_coded(std::span<const RowRef> rows);
+    class SlotLookup;
+
+    std::shared_ptr<arrow::Array> gather_fixed(std::span<const RowRef> rows,
+                                               const SlotLookup& slots);
+    std::shared_ptr<arrow::Array> gather_plain(std::span<const RowRef> rows,
+                                               const SlotLookup& slots);
+    std::shared_ptr<arrow::Array> gather_coded(std::span<const RowRef> rows,
+                                               const SlotLookup& slots);
     void build_dictionary(std::span<const RowRef> rows);
     void note_number(std::uint64_t bits);
     void note_text(std::string_view value);
 
+    arrow::MemoryPool& pool_;
     std::string name_;
     FieldId id_;
     FieldType type_;

@@ -54,7 +54,7 @@ public:
 
     ChunkBuilder& coded(std::string name,
                         const std::vector<std::string>& dictionary,
-                        std::vector<std::uint32_t> codes) {
+                        std::vector<std::uint16_t> codes) {
         auto& column = add(std::move(name), FieldType::kString, HotEncoding::kDictionary);
         auto& spans = store_->spans.emplace_back();
         for (const auto& entry : dictionary) {
@@ -79,7 +79,7 @@ private:
         std::deque<std::vector<std::uint64_t>> fixed;
         std::deque<std::vector<std::uint64_t>> valid;
         std::deque<std::vector<TextSpan>> spans;
-        std::deque<std::vector<std::uint32_t>> codes;
+        std::deque<std::vector<std::uint16_t>> codes;
     };
 
     HotColumnView& add(std::string name, FieldType type, HotEncoding encoding) {

@@ -14,6 +14,8 @@ constexpr std::int64_t kHourNs = 3'600'000'000'000;
 constexpr std::int64_t kDayNs = 24 * kHourNs;
 constexpr std::int64_t kHourlyParts = 3;
 constexpr std::size_t kServicesMax = 4096;
+/// A row group with so many bytes of large texts ends: a writer holds a column of it in memory.
+constexpr std::uint64_t kGroupTextBytesMax = 128U << 20U;
 
 struct TimedRow {
     std::int64_t time_ns = 0;
@@ -25,11 +27,18 @@ std::int64_t floor_div(std::int64_t value, std::int64_t by) {
 }
 
 /// Which part a row belongs to: equal numbers, equal part.
-std::int64_t bucket_of(std::int64_t time_ns, std::int64_t first_hour) {
-    const auto hour = floor_div(time_ns, kHourNs);
-    // Days count below every hour number that is used.
-    return hour >= first_hour ? hour : floor_div(time_ns, kDayNs) - (std::int64_t{1} << 40);
-}
+struct Buckets {
+    std::int64_t first_hour = 0;
+    std::int64_t days_per_part = 1;
+
+    std::int64_t of(std::int64_t time_ns) const {
+        const auto hour = floor_div(time_ns, kHourNs);
+        // Days count below every hour number that is used.
+        return hour >= first_hour
+                   ? hour
+                   : floor_div(time_ns, kDayNs * days_per_part) - (std::int64_t{1} << 40);
+    }
+};
 
 std::vector<TimedRow> rows_by_time(std::span<const HotChunk> chunks) {
     std::vector<TimedRow> rows;
@@ -49,6 +58,28 @@ std::vector<TimedRow> rows_by_time(std::span<const HotChunk> chunks) {
         });
     }
     return rows;
+}
+
+/// Days for each part of older rows: as few as give at most `parts_max` parts.
+Buckets choose_buckets(std::span<const TimedRow> rows, UnixNanos now, std::size_t parts_max) {
+    constexpr std::array<std::int64_t, 5> kDays = {1, 7, 28, 364, 100'000};
+    Buckets buckets{.first_hour = floor_div(now.value, kHourNs) - (kHourlyParts - 1)};
+    for (const auto days : kDays) {
+        buckets.days_per_part = days;
+        std::size_t parts = 0;
+        std::int64_t last = 0;
+        for (const auto& row : rows) {
+            const auto bucket = buckets.of(row.time_ns);
+            if (parts == 0 || bucket != last) {
+                last = bucket;
+                ++parts;
+            }
+        }
+        if (parts <= parts_max) {
+            break;
+        }
+    }
+    return buckets;
 }
 
 /// Numbers the values of the service field over all chunks, in the order of their names.
@@ -78,13 +109,14 @@ public:
     /// 0 for null, else the rank of the row's value.
     std::uint32_t rank(RowRef ref) const {
         const auto* column = columns_[ref.chunk()];
-        if (column == nullptr || column->is_null(ref.row())) {
+        const auto slot = column == nullptr ? HotColumnView::kNoSlot : column->slot(ref.row());
+        if (slot == HotColumnView::kNoSlot) {
             return 0;
         }
         if (column->encoding == HotEncoding::kDictionary) {
-            return order_[by_code_[ref.chunk()][column->codes[ref.row()]]];
+            return order_[by_code_[ref.chunk()][column->codes[slot]]];
         }
-        return order_[numbers_.at(column->text(ref.row()))];
+        return order_[numbers_.at(column->text(slot))];
     }
 
 private:
@@ -107,7 +139,9 @@ private:
             } else {
                 for (std::uint32_t row = 0; row < column->rows && numbers_.size() <= kServicesMax;
                      ++row) {
-                    number_of(column->text(row));
+                    if (const auto slot = column->slot(row); slot != HotColumnView::kNoSlot) {
+                        number_of(column->text(slot));
+                    }
                 }
             }
             if (numbers_.size() > kServicesMax) {
@@ -140,6 +174,65 @@ private:
     std::vector<std::uint32_t> order_;
 };
 
+/// Bytes of large texts by row. Row groups with few of them, which is nearly all, cost one look at
+/// each column.
+class TextBytes {
+public:
+    explicit TextBytes(std::span<const HotChunk> chunks) : by_chunk_(chunks.size()) {
+        for (std::size_t i = 0; i < chunks.size(); ++i) {
+            for (const auto& column : chunks[i].columns) {
+                if (is_variable_width(column.type) && has_large(column)) {
+                    add(column, chunks[i], by_chunk_[i]);
+                }
+            }
+        }
+    }
+    std::uint64_t of(RowRef ref) const {
+        const auto& bytes = by_chunk_[ref.chunk()];
+        return bytes.empty() ? 0 : bytes[ref.row()];
+    }
+
+private:
+    /// A column of texts up to this size stays below 2 GiB in any row group.
+    static constexpr std::uint32_t kLargeBytes = 256;
+
+    static bool has_large(const HotColumnView& column) {
+        const auto spans = column.encoding == HotEncoding::kDictionary ? column.dictionary_size
+                           : column.is_sparse()                        ? column.sparse_size
+                                                                       : column.rows;
+        return std::any_of(column.spans, column.spans + spans, [](const TextSpan& span) {
+            return span.size > kLargeBytes;
+        });
+    }
+    static void add(const HotColumnView& column,
+                    const HotChunk& chunk,
+                    std::vector<std::uint64_t>& bytes) {
+        bytes.resize(chunk.rows, 0);
+        for (auto row = chunk.begin; row < chunk.rows; ++row) {
+            if (const auto slot = column.slot(row); slot != HotColumnView::kNoSlot) {
+                bytes[row] += column.text(slot).size();
+            }
+        }
+    }
+
+    std::vector<std::vector<std::uint64_t>> by_chunk_;
+};
+
+/// The begin of the row group that ends at `end`: by rows, or by bytes of text.
+std::size_t group_begin_of(std::span<const TimedRow> rows,
+                           std::size_t begin,
+                           std::size_t end,
+                           std::uint64_t rows_per_group,
+                           const TextBytes& text) {
+    auto at = end;
+    std::uint64_t bytes = 0;
+    while (at > begin && end - at < rows_per_group && bytes < kGroupTextBytesMax) {
+        --at;
+        bytes += text.of(rows[at].ref);
+    }
+    return at;
+}
+
 /// Appends `group` (ascending in time) to the slice: by service, then the newest first.
 void append_group(std::span<const TimedRow> group, const ServiceRanks& services, PartSlice& slice) {
     const auto base = slice.rows.size();
@@ -170,17 +263,19 @@ void append_group(std::span<const TimedRow> group, const ServiceRanks& services,
 
 std::vector<PartSlice> plan_parts(std::span<const HotChunk> chunks,
                                   UnixNanos now,
-                                  std::uint64_t rows_per_group) {
+                                  std::uint64_t rows_per_group,
+                                  std::size_t parts_max) {
     MS_ASSERT(rows_per_group > 0);
     MS_ASSERT(chunks.size() < (std::size_t{1} << (32 - RowRef::kRowBits)));
     const auto rows = rows_by_time(chunks);
     const ServiceRanks services(chunks);
-    const auto first_hour = floor_div(now.value, kHourNs) - (kHourlyParts - 1);
+    const TextBytes text(chunks);
+    const auto buckets = choose_buckets(rows, now, parts_max);
     std::vector<PartSlice> slices;
     for (std::size_t begin = 0; begin < rows.size();) {
-        const auto bucket = bucket_of(rows[begin].time_ns, first_hour);
+        const auto bucket = buckets.of(rows[begin].time_ns);
         auto end = begin + 1;
-        while (end < rows.size() && bucket_of(rows[end].time_ns, first_hour) == bucket) {
+        while (end < rows.size() && buckets.of(rows[end].time_ns) == bucket) {
             ++end;
         }
         PartSlice slice;
@@ -188,8 +283,7 @@ std::vector<PartSlice> plan_parts(std::span<const HotChunk> chunks,
         slice.time_min_ns = rows[begin].time_ns;
         slice.time_max_ns = rows[end - 1].time_ns;
         for (auto group_end = end; group_end > begin;) {
-            const auto group_begin =
-                group_end - std::min<std::size_t>(rows_per_group, group_end - begin);
+            const auto group_begin = group_begin_of(rows, begin, group_end, rows_per_group, text);
             append_group(
                 std::span(rows).subspan(group_begin, group_end - group_begin), services, slice);
             group_end = group_begin;

@@ -35,11 +35,16 @@ struct PartSlice {
 
 /// Splits rows into parts and orders them (design §5.3): the newest three hours go to one part an
 /// hour, older rows to one part a UTC day. Row groups are disjoint slices of time, the newest
-/// first; inside a group rows are sorted by the service, then by time, newest first.
+/// first; inside a group rows are sorted by the service, then by time, newest first. A group has
+/// `rows_per_group` rows, fewer if their texts are large.
+///
+/// If that makes more than `parts_max` parts, older rows go to one part for 7, 28 or 364 days, or
+/// to one for all of them: a backfill of years must not make thousands of parts at once.
 ///
 /// `chunks` holds at most 2^18 chunks. Deterministic for the same input.
 std::vector<PartSlice> plan_parts(std::span<const HotChunk> chunks,
                                   UnixNanos now,
-                                  std::uint64_t rows_per_group);
+                                  std::uint64_t rows_per_group,
+                                  std::size_t parts_max = SIZE_MAX);
 
 }  // namespace molesignal

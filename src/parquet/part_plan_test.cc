@@ -44,6 +44,29 @@ TEST(PartPlan, NewestHoursApartOlderRowsByDay) {
     EXPECT_EQ(slices[2].time_max_ns, now - 5 * kHour);
 }
 
+TEST(PartPlan, ABackfillOfManyDaysMakesFewParts) {
+    std::vector<std::int64_t> times = {kNow.value};
+    for (int day = 1; day <= 700; ++day) {
+        times.push_back(kNow.value - day * kDay);
+    }
+    const std::vector<HotChunk> chunks = {ChunkBuilder(0, times).build()};
+    EXPECT_EQ(plan_parts(chunks, kNow, 100).size(), 701U);
+    for (const std::size_t parts_max : {200U, 64U, 10U, 2U}) {
+        const auto slices = plan_parts(chunks, kNow, 100, parts_max);
+        EXPECT_LE(slices.size(), parts_max);
+        EXPECT_GT(slices.size(), parts_max / 9);
+        std::size_t rows = 0;
+        std::int64_t end = INT64_MIN;
+        for (const auto& slice : slices) {
+            rows += slice.rows.size();
+            EXPECT_GT(slice.time_min_ns, end) << "parts are disjoint in time";
+            end = slice.time_max_ns;
+        }
+        EXPECT_EQ(rows, times.size());
+        EXPECT_EQ(slices.back().rows.size(), 1U) << "the newest hours stay apart";
+    }
+}
+
 TEST(PartPlan, RowGroupsAreDisjointInTimeNewestFirstAndSortedByService) {
     const auto now = kNow.value;
     const std::vector<HotChunk> chunks = {
@@ -131,6 +154,32 @@ TEST(PartPlan, TooManyServicesAreNoSortField) {
                              .build());
     }
     EXPECT_EQ(plan_parts(chunks, kNow, 1000).at(0).sort_field, "host");
+}
+
+TEST(PartPlan, LargeTextsEndARowGroupEarly) {
+    // One text of 40 MB that most rows repeat: a dictionary keeps it once, a writer may not.
+    const std::string large(40U << 20U, 'x');
+    std::vector<std::int64_t> times;
+    std::vector<std::uint16_t> codes;
+    for (std::int64_t row = 0; row < 12; ++row) {
+        times.push_back(row);
+        codes.push_back(row % 4 == 3 ? 1 : 0);
+    }
+    const auto chunk = ChunkBuilder(0, times).coded("trace", {large, "small"}, codes).build();
+    const auto slices = plan_parts(std::span(&chunk, 1), UnixNanos{0}, 1000);
+    ASSERT_EQ(slices.size(), 1U);
+    // From the newest on: s L L L s L | L L s L L L would be more than four large ones each.
+    std::size_t begin = 0;
+    for (const auto end : slices[0].group_ends) {
+        std::size_t bytes = 0;
+        for (auto i = begin; i < end; ++i) {
+            bytes += chunk.columns[0].text_at(slices[0].rows[i].row()).size();
+        }
+        EXPECT_LE(bytes, (128U << 20U) + large.size());
+        begin = end;
+    }
+    EXPECT_EQ(begin, 12U);
+    EXPECT_GT(slices[0].group_ends.size(), 1U);
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 
 #include <arrow/api.h>
 #include <arrow/io/interfaces.h>
+#include <arrow/memory_pool.h>
 #include <arrow/util/key_value_metadata.h>
 #include <fmt/format.h>
 #include <parquet/arrow/writer.h>
@@ -24,6 +25,63 @@ Error arrow_error(const arrow::Status& status) {
     const auto code = status.IsOutOfMemory() ? ErrorCode::kResourceExhausted : ErrorCode::kInternal;
     return {code, fmt::format("write Parquet: {}", status.ToString())};
 }
+
+/// Arrow's default memory pool, with every byte counted on a budget. Memory is never refused: what
+/// a flush needs it must get, and the budget's other users wait. Thread-safe; the budget may be
+/// null.
+class BudgetPool final : public arrow::MemoryPool {
+public:
+    explicit BudgetPool(std::shared_ptr<MemoryBudget> budget) : budget_(std::move(budget)) {}
+
+    using arrow::MemoryPool::Allocate;
+    using arrow::MemoryPool::Free;
+    using arrow::MemoryPool::Reallocate;
+    arrow::Status Allocate(std::int64_t size, std::int64_t alignment, std::uint8_t** out) override {
+        auto status = pool_->Allocate(size, alignment, out);
+        if (status.ok()) {
+            stats_.DidAllocateBytes(size);
+            count(size);
+        }
+        return status;
+    }
+    arrow::Status Reallocate(std::int64_t old_size,
+                             std::int64_t new_size,
+                             std::int64_t alignment,
+                             std::uint8_t** place) override {
+        auto status = pool_->Reallocate(old_size, new_size, alignment, place);
+        if (status.ok()) {
+            stats_.DidReallocateBytes(old_size, new_size);
+            count(new_size - old_size);
+        }
+        return status;
+    }
+    void Free(std::uint8_t* place, std::int64_t size, std::int64_t alignment) override {
+        pool_->Free(place, size, alignment);
+        stats_.DidFreeBytes(size);
+        count(-size);
+    }
+    std::int64_t bytes_allocated() const override { return stats_.bytes_allocated(); }
+    std::int64_t max_memory() const override { return stats_.max_memory(); }
+    std::int64_t total_bytes_allocated() const override { return stats_.total_bytes_allocated(); }
+    std::int64_t num_allocations() const override { return stats_.num_allocations(); }
+    std::string backend_name() const override { return pool_->backend_name(); }
+
+private:
+    void count(std::int64_t bytes) {
+        if (budget_ == nullptr) {
+            return;
+        }
+        if (bytes >= 0) {
+            budget_->force_reserve(bytes);
+        } else {
+            budget_->release(-bytes);
+        }
+    }
+
+    std::shared_ptr<MemoryBudget> budget_;
+    arrow::MemoryPool* pool_ = arrow::default_memory_pool();
+    arrow::internal::MemoryPoolStats stats_;
+};
 
 /// Arrow's output goes straight into the buffer that is handed out.
 class BufferStream final : public arrow::io::OutputStream {
@@ -62,7 +120,8 @@ std::shared_ptr<arrow::Field> field_of(const std::string& name,
 /// What the columns of a file are: ours first, then one for each (name, type) of the rows.
 class PartFile {
 public:
-    PartFile(std::span<const HotChunk> chunks, ShardId shard) : chunks_(chunks), shard_(shard) {}
+    PartFile(std::span<const HotChunk> chunks, ShardId shard, arrow::MemoryPool& pool)
+        : chunks_(chunks), shard_(shard), pool_(pool) {}
 
     Result<> plan_columns(const StreamSchema& schema, std::span<const RowRef> rows) {
         std::vector<std::pair<std::string, FieldType>> found;
@@ -84,6 +143,9 @@ public:
             taken.insert(std::string(name));
         }
         for (const auto& key : found) {
+            if (!PartColumn::has_value(views.at(key), rows)) {
+                continue;  // Other parts of the flush have values; this one does not list it.
+            }
             FieldId id{kExtraFieldId};
             if (key.first != kExtraField) {
                 const auto* variant = schema.find(key.first, key.second);
@@ -103,7 +165,8 @@ public:
                     name = fmt::format("{}__{}_{}", key.first, field_type_name(key.second), suffix);
                 }
             }
-            columns_.emplace_back(std::move(name), id, key.second, std::move(views.at(key)), rows);
+            columns_.emplace_back(
+                std::move(name), id, key.second, std::move(views.at(key)), rows, pool_);
         }
         return {};
     }
@@ -131,6 +194,7 @@ public:
             ->max_row_group_length(static_cast<std::int64_t>(options.rows_per_group))
             ->enable_write_page_index()
             ->enable_page_checksum()
+            ->memory_pool(&pool_)
             ->created_by("molesignal");
         for (const auto name : {kTimestampField, kPositionField, kShardField}) {
             const std::string path(name);
@@ -146,15 +210,18 @@ public:
         return builder.build();
     }
 
-    std::shared_ptr<arrow::RecordBatch> gather(const std::shared_ptr<arrow::Schema>& schema,
-                                               std::span<const RowRef> rows,
-                                               WrittenPart& part) {
-        std::vector<std::shared_ptr<arrow::Array>> arrays = own_columns(rows, part);
-        for (auto& column : columns_) {
-            arrays.push_back(column.gather(rows));
+    /// Writes `rows` as one row group, column after column, so that one is in memory at a time.
+    arrow::Status write_group(parquet::arrow::FileWriter& writer,
+                              std::span<const RowRef> rows,
+                              WrittenPart& part) {
+        ARROW_RETURN_NOT_OK(writer.NewRowGroup());
+        for (const auto& array : own_columns(rows, part)) {
+            ARROW_RETURN_NOT_OK(writer.WriteColumnChunk(*array));
         }
-        return arrow::RecordBatch::Make(
-            schema, static_cast<std::int64_t>(rows.size()), std::move(arrays));
+        for (auto& column : columns_) {
+            ARROW_RETURN_NOT_OK(writer.WriteColumnChunk(*column.gather(rows)));
+        }
+        return arrow::Status::OK();
     }
 
     void describe(WrittenPart& part) const {
@@ -169,11 +236,9 @@ public:
         }
     }
 
-    std::uint64_t columns() const { return columns_.size(); }
-
 private:
-    static std::shared_ptr<arrow::Buffer> allocate(std::int64_t bytes) {
-        auto buffer = arrow::AllocateBuffer(bytes);
+    std::shared_ptr<arrow::Buffer> allocate(std::int64_t bytes) {
+        auto buffer = arrow::AllocateBuffer(bytes, &pool_);
         MS_ASSERT(buffer.ok());
         return std::move(buffer).ValueUnsafe();
     }
@@ -219,6 +284,7 @@ private:
 
     std::span<const HotChunk> chunks_;
     ShardId shard_;
+    arrow::MemoryPool& pool_;
     std::vector<PartColumn> columns_;
 };
 
@@ -244,25 +310,22 @@ std::vector<WrittenRowGroup> row_groups_of(const parquet::FileMetaData& metadata
 
 Result<> write_groups(const PartSlice& slice,
                       PartFile& file,
+                      arrow::MemoryPool& pool,
                       const PartWriterOptions& options,
                       WrittenPart& part) {
     const auto schema = file.schema();
     auto stream = std::make_shared<BufferStream>(part.file);
-    auto opened = parquet::arrow::FileWriter::Open(
-        *schema, arrow::default_memory_pool(), stream, file.properties(options));
+    auto opened =
+        parquet::arrow::FileWriter::Open(*schema, &pool, stream, file.properties(options));
     if (!opened.ok()) {
         return arrow_error(opened.status());
     }
     const auto writer = std::move(opened).ValueUnsafe();
     std::size_t begin = 0;
     for (const auto end : slice.group_ends) {
-        const auto batch =
-            file.gather(schema, std::span(slice.rows).subspan(begin, end - begin), part);
-        auto status = writer->NewBufferedRowGroup();
-        if (status.ok()) {
-            status = writer->WriteRecordBatch(*batch);
-        }
-        if (!status.ok()) {
+        if (const auto status =
+                file.write_group(*writer, std::span(slice.rows).subspan(begin, end - begin), part);
+            !status.ok()) {
             return arrow_error(status);
         }
         begin = end;
@@ -293,15 +356,10 @@ Result<WrittenPart> write_part(const PartSlice& slice,
     part.time_max_ns = slice.time_max_ns;
     part.sort_order =
         slice.sort_field.empty() ? "_timestamp desc" : slice.sort_field + ", _timestamp desc";
-    PartFile file(chunks, shard);
+    BudgetPool pool(memory);
+    PartFile file(chunks, shard, pool);
     MS_TRY_VOID(file.plan_columns(schema, slice.rows));
-    // Gathered arrays of one row group and what the encoders hold: about 48 bytes a value.
-    constexpr std::uint64_t kBytesPerValue = 48;
-    const auto group_rows = std::min<std::uint64_t>(slice.rows.size(), options.rows_per_group);
-    MemoryReservation reservation(memory);
-    reservation.force_resize(
-        static_cast<std::int64_t>(group_rows * (file.columns() + 4) * kBytesPerValue));
-    MS_TRY_VOID(write_groups(slice, file, options, part));
+    MS_TRY_VOID(write_groups(slice, file, pool, options, part));
     file.describe(part);
     return part;
 }

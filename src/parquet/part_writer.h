@@ -50,8 +50,8 @@ struct WrittenPart {
 };
 
 /// Writes the rows of `slice`. `schema` has an id for every (name, type) of the chunks but
-/// `_extra`; kInternal if one is missing. Memory for one row group at a time is counted on
-/// `memory`.
+/// `_extra`; kInternal if one is missing. Fields without a value in these rows are left out. What
+/// Arrow allocates is counted on `memory`: a row group's encoded bytes and one column of it.
 Result<WrittenPart> write_part(const PartSlice& slice,
                                std::span<const HotChunk> chunks,
                                const StreamSchema& schema,

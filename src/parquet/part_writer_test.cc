@@ -228,5 +228,69 @@ TEST_F(PartWriter, AFieldWithoutAnIdIsAnError) {
     EXPECT_NE(part.error().message().find("'x' (int64) has no id"), std::string::npos);
 }
 
+TEST_F(PartWriter, FieldsWithoutAValueInThePartAreLeftOut) {
+    add_field("here", FieldType::kInt64);
+    add_field("elsewhere", FieldType::kInt64);
+    chunks_.push_back(ChunkBuilder(0, {1, 2})
+                          .fixed("here", FieldType::kInt64, {std::nullopt, 5})
+                          .fixed("elsewhere", FieldType::kInt64, {std::nullopt, std::nullopt})
+                          .build());
+    const auto part = write();
+    ASSERT_TRUE(part) << part.error().message();
+    EXPECT_EQ(part->fields, std::vector<FieldId>{FieldId{1}});
+    EXPECT_EQ(value(*read(*part), "elsewhere", 0), "no column");
+}
+
+TEST_F(PartWriter, SparseColumnsAreWrittenByRow) {
+    add_field("n", FieldType::kInt64);
+    add_field("s", FieldType::kString);
+    auto chunk = ChunkBuilder(0, {1, 2, 3, 4, 5, 6}).build();
+    const std::vector<std::uint16_t> rows = {1, 4};
+    const std::vector<std::uint64_t> numbers = {10, 40};
+    const std::vector<TextSpan> texts = {{.data = "one", .size = 3}, {.data = "four", .size = 4}};
+    HotColumnView column{.name = "n", .type = FieldType::kInt64, .rows = 6};
+    column.sparse_rows = rows.data();
+    column.sparse_size = 2;
+    column.fixed = numbers.data();
+    chunk.columns.push_back(column);
+    column.name = "s";
+    column.type = FieldType::kString;
+    column.encoding = HotEncoding::kText;
+    column.spans = texts.data();
+    chunk.columns.push_back(column);
+    chunks_.push_back(chunk);
+    const auto part = write(4);
+    ASSERT_TRUE(part) << part.error().message();
+    const auto table = read(*part);
+    const std::vector<std::string> expected = {"null", "10", "null", "null", "40", "null"};
+    for (std::int64_t row = 0; row < 6; ++row) {
+        EXPECT_EQ(value(*table, "n", row), expected[static_cast<std::size_t>(row)]) << row;
+    }
+    EXPECT_EQ(value(*table, "s", 4), "four");
+    ASSERT_NE(zone(*part, 1), nullptr);
+    EXPECT_EQ(zone(*part, 1)->null_count, 4U);
+}
+
+TEST_F(PartWriter, MemoryIsCountedAndGivenBack) {
+    add_field("n", FieldType::kInt64);
+    std::vector<std::int64_t> times(10'000);
+    std::vector<std::optional<std::uint64_t>> numbers;
+    for (std::size_t i = 0; i < times.size(); ++i) {
+        times[i] = static_cast<std::int64_t>(i);
+        numbers.emplace_back(i * 7919 % 10'007);
+    }
+    chunks_.push_back(ChunkBuilder(0, times).fixed("n", FieldType::kInt64, numbers).build());
+    PartSlice slice;
+    for (std::uint32_t row = 0; row < times.size(); ++row) {
+        slice.rows.push_back(RowRef::make(0, row));
+    }
+    slice.group_ends = {times.size()};
+    const auto memory = MemoryBudget::make_root("test", "none", 1LL << 30);
+    const auto part = write_part(slice, chunks_, schema_, ShardId{1}, {}, memory);
+    ASSERT_TRUE(part) << part.error().message();
+    EXPECT_EQ(memory->used_bytes(), 0);
+    EXPECT_GT(memory->peak_bytes(), 80'000);
+}
+
 }  // namespace
 }  // namespace molesignal

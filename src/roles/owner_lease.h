@@ -19,15 +19,24 @@ Result<std::string> load_node_id(FileSystem& fs,
                                  Clock& clock,
                                  Random& random);
 
-/// The right to be the only standalone server on a catalogue: two of them would each take the
-/// other's shards for leftovers of a dead process. Not thread-safe.
+/// The right to be the only standalone server on a catalogue: a query of one would not see the rows
+/// that the other has not flushed yet. Not thread-safe.
+///
+/// The holder is named after the data directory, this very directory on this start of the machine
+/// (DirectoryLock::identity) and the process. Who holds the directory's lock takes the lease from
+/// an earlier process of the same directory at once, for that one is dead. A copy of the directory,
+/// or the same one on another machine, waits until the lease ends.
 class OwnerLease {
 public:
     static constexpr std::chrono::seconds kTime{30};
     static constexpr std::chrono::seconds kRenewalInterval{10};
 
-    OwnerLease(Catalogue& catalogue, std::string node_id)
-        : catalogue_(catalogue), node_id_(std::move(node_id)) {}
+    /// `identity` of the directory's lock, which the caller holds. May be empty: then nobody is
+    /// known to be dead.
+    OwnerLease(Catalogue& catalogue,
+               const std::string& node_id,
+               const std::string& identity,
+               Random& random);
 
     /// Takes the lease. kConflict, with what to do: another server holds it.
     Result<> take(const RequestContext& context);
@@ -39,10 +48,11 @@ public:
     Result<> release(const RequestContext& context);
 
 private:
-    Result<> acquire(const RequestContext& context);
+    Result<> acquire(const RequestContext& context, std::string_view replaces);
 
     Catalogue& catalogue_;
-    const std::string node_id_;
+    const std::string directory_;  ///< Begins the holders' names; empty without identity.
+    const std::string holder_;
     Lease lease_;
     bool held_ = false;
 };

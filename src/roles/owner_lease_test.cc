@@ -26,14 +26,6 @@ protected:
         std::filesystem::remove_all(folder_);
     }
 
-    /// As if the holder had not renewed in time.
-    void take_away(std::string_view other) {
-        const auto held = catalogue_->acquire_lease(context_, "standalone", "first", 1);
-        ASSERT_TRUE(held);
-        ASSERT_TRUE(catalogue_->release_lease(context_, *held));
-        ASSERT_TRUE(catalogue_->acquire_lease(context_, "standalone", other, 60'000'000));
-    }
-
     SystemClock clock_;
     SystemRandom random_;
     MemoryFs fs_;
@@ -43,8 +35,8 @@ protected:
 };
 
 TEST_F(OwnerLeaseTest, OneServerAtATime) {
-    OwnerLease first(*catalogue_, "first");
-    OwnerLease second(*catalogue_, "second");
+    OwnerLease first(*catalogue_, "first", "boot-1", random_);
+    OwnerLease second(*catalogue_, "second", "boot-2", random_);
     ASSERT_TRUE(first.take(context_));
     const auto refused = second.take(context_);
     ASSERT_FALSE(refused);
@@ -57,31 +49,34 @@ TEST_F(OwnerLeaseTest, OneServerAtATime) {
 }
 
 TEST_F(OwnerLeaseTest, ARestartOfTheSameDirectoryDoesNotWait) {
-    OwnerLease dead(*catalogue_, "first");
+    OwnerLease dead(*catalogue_, "first", "boot-1", random_);
     ASSERT_TRUE(dead.take(context_));
-    OwnerLease restarted(*catalogue_, "first");
+    OwnerLease restarted(*catalogue_, "first", "boot-1", random_);
     EXPECT_TRUE(restarted.take(context_));
     EXPECT_TRUE(restarted.renew(context_));
+    EXPECT_FALSE(dead.renew(context_)) << "should it not be dead after all, it ends";
+}
+
+TEST_F(OwnerLeaseTest, ACopyOfTheDirectoryWaits) {
+    OwnerLease original(*catalogue_, "first", "boot-1", random_);
+    ASSERT_TRUE(original.take(context_));
+    for (const auto* identity : {"boot-2", "", "boot"}) {
+        OwnerLease copy(*catalogue_, "first", identity, random_);
+        EXPECT_EQ(copy.take(context_).error().code(), ErrorCode::kConflict) << identity;
+    }
+    EXPECT_TRUE(original.renew(context_));
 }
 
 TEST_F(OwnerLeaseTest, ALostLeaseIsNoticedAtTheNextRenewal) {
-    OwnerLease first(*catalogue_, "first");
+    OwnerLease first(*catalogue_, "first", "boot-1", random_);
     ASSERT_TRUE(first.take(context_));
-    take_away("second");
+    // As if it had not renewed in time.
+    OwnerLease thief(*catalogue_, "first", "boot-1", random_);
+    ASSERT_TRUE(thief.take(context_));
+    EXPECT_EQ(first.renew(context_).error().code(), ErrorCode::kConflict);
+    ASSERT_TRUE(thief.release(context_));
     const auto lost = first.renew(context_);
-    ASSERT_FALSE(lost);
-    EXPECT_EQ(lost.error().code(), ErrorCode::kConflict);
-}
-
-TEST_F(OwnerLeaseTest, ALeaseThatCameBackIsLostToo) {
-    OwnerLease first(*catalogue_, "first");
-    ASSERT_TRUE(first.take(context_));
-    take_away("second");
-    const auto second = catalogue_->acquire_lease(context_, "standalone", "second", 60'000'000);
-    ASSERT_TRUE(second);
-    ASSERT_TRUE(catalogue_->release_lease(context_, *second));
-    const auto lost = first.renew(context_);
-    ASSERT_FALSE(lost) << "the other server may have settled this one's shards in between";
+    ASSERT_FALSE(lost) << "others may have written to the catalogue in between";
     EXPECT_EQ(lost.error().code(), ErrorCode::kConflict);
 }
 

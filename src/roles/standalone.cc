@@ -3,11 +3,13 @@
 #include <array>
 #include <atomic>
 #include <cstdlib>
+#include <thread>
 
 #include <fmt/format.h>
 
 #include "api/grpc/otlp_grpc_server.h"
 #include "api/http/http_api.h"
+#include "api/http/http_lanes.h"
 #include "api/services.h"
 #include "auth/authenticator.h"
 #include "common/failpoint.h"
@@ -34,17 +36,29 @@ MS_DEFINE_FAILPOINT(start_directory_locked);
 MS_DEFINE_FAILPOINT(start_object_store_probed);
 MS_DEFINE_FAILPOINT(start_migrated);
 MS_DEFINE_FAILPOINT(start_ready);
+MS_DEFINE_FAILPOINT(drain_begun);
+MS_DEFINE_FAILPOINT(drain_requests_done);
+MS_DEFINE_FAILPOINT(drain_log_closed);
 
 constexpr std::int64_t kMegabyte = 1 << 20;
+/// What the start and the probes wait for one dependency.
+constexpr std::chrono::seconds kDependencyWait{60};
+constexpr std::chrono::seconds kProbeWait{10};
+/// Deleted shards are remembered for logs that come back from a backup.
+constexpr std::chrono::hours kShardMemory{24 * 30};
 
 std::string object_backend_name(const Config& config) {
     return config.store.object.backend == ObjectBackend::kLocal ? "local" : "s3";
 }
 
-/// Writes, reads back and removes one object.
-Result<> probe_object_store(const RequestContext& context, ObjectStore& objects, Random& random) {
-    const auto key = fmt::format("_probe/{:016x}", random.next_u64());
-    const std::string body = "molesignal";
+/// Writes, reads back and removes one object. It has one name for each data directory: what a
+/// killed process leaves behind is the next one's.
+Result<> probe_object_store(const RequestContext& context,
+                            ObjectStore& objects,
+                            std::string_view node_id,
+                            Random& random) {
+    const auto key = fmt::format("_probe/{}", node_id);
+    const auto body = fmt::format("molesignal {:016x}", random.next_u64());
     MS_TRY_VOID(objects.put(context, key, as_bytes(body)));
     MS_TRY(const auto back, objects.get(context, key, 0, body.size()));
     if (as_text(back) != body) {
@@ -78,47 +92,32 @@ IngesterOptions ingester_options(const Config& config) {
     return options;
 }
 
-HttpServerOptions http_options(const Config& config, std::shared_ptr<MemoryBudget> memory) {
-    HttpServerOptions options;
-    options.listen = {config.http.listen, config.otlp.http_listen};
-    options.io_threads = static_cast<std::size_t>(config.http.io_threads);
-    options.handler_threads_max = static_cast<std::size_t>(config.http.handler_threads_max);
-    options.handler_queue_requests_max =
-        static_cast<std::size_t>(config.http.handler_queue_requests_max);
-    options.connections_max = static_cast<std::size_t>(config.http.connections_max);
-    options.url_bytes_max = static_cast<std::size_t>(config.http.url_bytes_max);
-    options.header_bytes_max = static_cast<std::size_t>(config.http.header_bytes_max);
-    options.body_bytes_max = static_cast<std::size_t>(config.http.body_bytes_max);
-    options.inflight_body_bytes_max = config.http.inflight_body_bytes_max;
-    options.header_timeout_ms = config.http.header_timeout_ms;
-    options.body_idle_timeout_ms = config.http.body_idle_timeout_ms;
-    options.keepalive_timeout_ms = config.http.keepalive_timeout_ms;
-    options.write_timeout_ms = config.http.write_timeout_ms;
-    options.retry_after_seconds = config.http.retry_after_seconds;
-    options.compress_bytes_min = static_cast<std::size_t>(config.http.compress_bytes_min);
-    options.memory = std::move(memory);
-    return options;
-}
-
 class StandaloneServer final : public Standalone {
 public:
     StandaloneServer(const Config& config,
                      const std::string& version,
                      FileSystem& fs,
                      Clock& clock,
-                     Random& random)
+                     Random& random,
+                     const CancelToken& start_cancel)
         : config_(config),
           fs_(fs),
           clock_(clock),
           random_(random),
           memory_(MemoryBudget::make_root(
               "process", "memory.limit_mb", config.memory.limit_mb * kMegabyte)),
-          services_{.config = config_,
-                    .clock = clock,
-                    .random = random,
-                    .metrics = metrics_,
-                    .health = health_,
-                    .version = version},
+          services_{
+              .config = config_,
+              .clock = clock,
+              .random = random,
+              .metrics = metrics_,
+              .health = health_,
+              .version = version,
+              .memory = memory_,
+              .decode_memory = memory_->make_child("requests that are being decoded",
+                                                   "ingester.decode_memory_mb",
+                                                   config.ingester.decode_memory_mb * kMegabyte)},
+          start_cancel_(start_cancel),
           background_(clock) {}
 
     ~StandaloneServer() override {
@@ -137,10 +136,16 @@ private:
     Result<> open_catalogue(const RequestContext& context);
     Result<> open_ingester(const RequestContext& context);
     Result<> open_readers();
+    RequestContext start_context() const;
+    RequestContext background_context(std::string what, std::chrono::nanoseconds longest) const;
     void renew_lease();
+    void probe_objects();
+    void run_retention();
     void report_durability();
     void report_replay();
+    void report_log_damage();
     Result<> listen();
+    void drain_requests(SteadyNanos deadline);
     void start_background();
     void update_process_gauges();
     void update_gauges();
@@ -168,6 +173,9 @@ private:
     std::unique_ptr<HttpApi> http_api_;
     std::unique_ptr<HttpServer> http_;
     std::unique_ptr<OtlpGrpcServer> grpc_;
+    const CancelToken start_cancel_;
+    const CancelToken stop_cancel_;  ///< Ends background work that need not be finished.
+    std::string node_id_;
     Background background_;
     bool closed_ = false;
 };
@@ -200,7 +208,7 @@ Result<> StandaloneServer::open_object_store(const RequestContext& context) {
     }
     objects_ = std::make_unique<MeteredObjectStore>(
         std::move(objects_), object_backend_name(config_), clock_, metrics_);
-    if (auto probed = probe_object_store(context, *objects_, random_); !probed) {
+    if (auto probed = probe_object_store(context, *objects_, node_id_, random_); !probed) {
         return std::move(probed).error().wrap(
             fmt::format("the object store ({}) does not work", objects_->describe()));
     }
@@ -218,18 +226,24 @@ Result<> StandaloneServer::open_catalogue(const RequestContext& context) {
             open_postgres_catalogue(
                 options.dsn, static_cast<std::size_t>(options.max_connections), clock_, random_));
     }
-    if (auto migrated = catalogue_->migrate(context); !migrated) {
+    const auto migrate = [&]() -> Result<> {
+        MS_TRY_VOID(catalogue_->ping(context));
+        // As long as it takes: a migration of a large table that is cut begins anew.
+        return catalogue_->migrate(start_context());
+    };
+    if (auto migrated = migrate(); !migrated) {
         return std::move(migrated).error().wrap(
             fmt::format("the catalogue ({})", catalogue_->describe()));
     }
-    MS_TRY(auto node_id, load_node_id(fs_, resolve_path(config_, "node_id"), clock_, random_));
-    owner_ = std::make_unique<OwnerLease>(*catalogue_, std::move(node_id));
-    return owner_->take(context);
+    owner_ = std::make_unique<OwnerLease>(*catalogue_, node_id_, lock_->identity(), random_);
+    auto lease_context = start_context();
+    lease_context.deadline = clock_.steady_now() + kDependencyWait;
+    return owner_->take(lease_context);
 }
 
 Result<> StandaloneServer::open_ingester(const RequestContext& context) {
     MS_TRY(authenticator_,
-           Authenticator::open(context, *catalogue_, clock_, random_, config_.auth.mode));
+           Authenticator::open(context, *catalogue_, clock_, random_, config_.auth));
     MS_TRY(auto first_token, authenticator_->ensure_bootstrap_token(context));
     first_token_ = first_token.value_or("");
     health_.set_phase(Health::Phase::kReplaying);
@@ -271,7 +285,7 @@ void StandaloneServer::report_durability() {
 }
 
 void StandaloneServer::report_replay() {
-    const auto& replay = ingester_->wal().replay_stats();
+    const auto replay = ingester_->wal().replay_stats();
     if (replay.segments > 0) {
         log_info("replayed the write-ahead log",
                  {{"segments", replay.segments},
@@ -279,15 +293,34 @@ void StandaloneServer::report_replay() {
                   {"torn_bytes", replay.torn_bytes},
                   {"damaged_records", replay.damaged_records}});
     }
-    if (replay.damaged_records > 0) {
-        health_.set_problem(
-            "wal_damage",
-            Health::Severity::kWarning,
-            fmt::format(
-                "{} durable records of the log were damaged and are lost; the segments are in "
-                "{}/quarantine",
-                replay.damaged_records,
-                resolve_path(config_, config_.wal.dir)));
+    report_log_damage();
+}
+
+/// Stays until somebody has looked into quarantine/ and removed what is there.
+void StandaloneServer::report_log_damage() {
+    const auto replay = ingester_->wal().replay_stats();
+    const auto set_aside = replay.quarantined_before + replay.quarantined_segments.size();
+    std::string text;
+    if (!replay.findings.empty()) {
+        text = fmt::format("the log is damaged, {} durable records are lost; the first finding: {}",
+                           replay.damaged_records,
+                           replay.findings.front());
+    } else if (replay.suspect_records > 0) {
+        text = fmt::format(
+            "{} records at the end of the log were dropped behind one that cannot be "
+            "read; if the power did not fail, the disk has changed it",
+            replay.suspect_records);
+    }
+    if (set_aside > 0) {
+        text += fmt::format(
+            "{}{} damaged segments of the log are in {}/quarantine; remove them when "
+            "they are looked at",
+            text.empty() ? "" : "; ",
+            set_aside,
+            resolve_path(config_, config_.wal.dir));
+    }
+    if (!text.empty()) {
+        health_.set_problem("wal_damage", Health::Severity::kWarning, std::move(text));
     }
 }
 
@@ -319,13 +352,16 @@ Result<> StandaloneServer::open_readers() {
 
 Result<> StandaloneServer::listen() {
     http_api_ = std::make_unique<HttpApi>(services_);
+    auto options = http_server_options(config_);
+    options.memory = memory_;
+    options.open_files_max = raise_open_files_limit();
     MS_TRY(http_,
            HttpServer::start(
-               http_options(config_, memory_),
+               std::move(options),
                [this](const RequestContext& context, HttpRequest&& request) {
                    return http_api_->handle(context, std::move(request));
                },
-               {.on_answer = [this](const HttpAccessRecord& access) { http_api_->record(access); }},
+               http_api_->hooks(),
                clock_,
                random_));
     addresses_.http = http_->addresses().at(0);
@@ -334,16 +370,18 @@ Result<> StandaloneServer::listen() {
 }
 
 Result<> StandaloneServer::run() {
-    MS_TRY_VOID(fs_.create_directories(config_.node.data_dir));
+    MS_TRY_VOID(ensure_durable_directory(fs_, config_.node.data_dir));
     MS_TRY(lock_, fs_.lock_directory(config_.node.data_dir));
     MS_PASS_FAILPOINT(start_directory_locked);
+    MS_TRY(node_id_, load_node_id(fs_, resolve_path(config_, "node_id"), clock_, random_));
     MS_TRY_VOID(listen());
-    auto context = RequestContext::background(clock_, "start");
-    auto probe_context = context;
-    probe_context.deadline = clock_.steady_now() + std::chrono::seconds(60);
-    MS_TRY_VOID(open_object_store(probe_context));
+    const auto context = start_context();
+    auto dependency_context = context;
+    dependency_context.deadline = clock_.steady_now() + kDependencyWait;
+    MS_TRY_VOID(open_object_store(dependency_context));
     MS_PASS_FAILPOINT(start_object_store_probed);
-    MS_TRY_VOID(open_catalogue(probe_context));
+    dependency_context.deadline = clock_.steady_now() + kDependencyWait;
+    MS_TRY_VOID(open_catalogue(dependency_context));
     MS_PASS_FAILPOINT(start_migrated);
     MS_TRY_VOID(open_ingester(context));
     MS_TRY_VOID(open_readers());
@@ -353,11 +391,9 @@ Result<> StandaloneServer::run() {
     services_.sql = sql_.get();
     services_.queries = &queries_;
     services_.started.store(true, std::memory_order_release);
-    MS_TRY(grpc_,
-           OtlpGrpcServer::start({.otlp_listen = config_.otlp.grpc_listen,
-                                  .grpc_listen = config_.grpc.listen,
-                                  .message_bytes_max = config_.http.body_bytes_max},
-                                 services_));
+    auto grpc_options = OtlpGrpcServer::Options::from(config_);
+    grpc_options.body_memory = http_->body_memory();
+    MS_TRY(grpc_, OtlpGrpcServer::start(grpc_options, services_));
     addresses_.otlp_grpc = grpc_->otlp_address();
     addresses_.grpc = grpc_->grpc_address();
     start_background();
@@ -366,11 +402,23 @@ Result<> StandaloneServer::run() {
     return {};
 }
 
+RequestContext StandaloneServer::start_context() const {
+    auto context = RequestContext::background(clock_, "start");
+    context.cancel = start_cancel_;
+    return context;
+}
+
+RequestContext StandaloneServer::background_context(std::string what,
+                                                    std::chrono::nanoseconds longest) const {
+    auto context = RequestContext::background(clock_, std::move(what));
+    context.deadline = clock_.steady_now() + longest;
+    context.cancel = stop_cancel_;
+    return context;
+}
+
 void StandaloneServer::renew_lease() {
-    auto context = RequestContext::background(clock_, "lease");
-    context.deadline = clock_.steady_now() + std::chrono::seconds(10);
-    const auto renewed = owner_->renew(context);
-    if (renewed) {
+    const auto renewed = owner_->renew(background_context("lease", OwnerLease::kRenewalInterval));
+    if (renewed || renewed.error().code() == ErrorCode::kCancelled) {
         return;
     }
     if (renewed.error().code() != ErrorCode::kConflict) {
@@ -378,36 +426,61 @@ void StandaloneServer::renew_lease() {
                  {{"error", renewed.error().message()}});
         return;
     }
-    // Ending at once loses nothing: every acknowledged row is in the log on this machine.
+    // Ending at once loses nothing: every acknowledged row is in this machine's log, and whoever
+    // owns the catalogue now leaves shards of other logs alone.
     log_error("another server took over the catalogue; this one ends",
               {{"error", renewed.error().message()}});
     std::_Exit(EXIT_FAILURE);
 }
 
+void StandaloneServer::probe_objects() {
+    const auto started = clock_.steady_now();
+    auto probed =
+        probe_object_store(background_context("probe", kProbeWait), *objects_, node_id_, random_);
+    if (stop_cancel_.cancelled()) {
+        return;
+    }
+    health_.report_probe("object_store", probed);
+    metrics_
+        .histogram("object_store_health_check_duration_seconds",
+                   "Time of a probe: put, get and delete of a small object",
+                   MetricRegistry::latency_buckets(),
+                   {{"backend", object_backend_name(config_)}})
+        .observe(static_cast<double>(clock_.steady_now().value - started.value) * 1e-9);
+}
+
+void StandaloneServer::run_retention() {
+    const auto context = background_context("retention", std::chrono::seconds(600));
+    const auto run = [&]() -> Result<> {
+        MS_TRY_VOID(retention_->run_once(context));
+        const auto age = std::chrono::microseconds(kShardMemory).count();
+        MS_TRY_VOID(catalogue_->purge_shards(context, age));
+        return {};
+    };
+    if (const auto done = run(); !done && !stop_cancel_.cancelled()) {
+        log_warn("retention did not finish its round", {{"error", done.error().message()}});
+    }
+}
+
 void StandaloneServer::start_background() {
+    // In this order, whichever thread comes first.
+    update_gauges();
+    health_.report_probe("object_store", {});
+    health_.report_probe("catalogue", {});
     background_.repeat(OwnerLease::kRenewalInterval, [this] { renew_lease(); });
     background_.repeat(std::chrono::seconds(1), [this] { update_gauges(); });
-    background_.repeat(
-        std::chrono::seconds(config_.store.object.health_probe_interval_secs), [this] {
-            auto context = RequestContext::background(clock_, "probe");
-            context.deadline = clock_.steady_now() + std::chrono::seconds(10);
-            const auto started = clock_.steady_now();
-            health_.report_probe("object_store", probe_object_store(context, *objects_, random_));
-            metrics_
-                .histogram("object_store_health_check_duration_seconds",
-                           "Time of a probe: put, get and delete of a small object",
-                           MetricRegistry::latency_buckets(),
-                           {{"backend", object_backend_name(config_)}})
-                .observe(static_cast<double>(clock_.steady_now().value - started.value) * 1e-9);
-            health_.report_probe("catalogue", catalogue_->ping(context));
-        });
-    background_.repeat(std::chrono::seconds(config_.compactor.interval_secs), [this] {
-        auto context = RequestContext::background(clock_, "retention");
-        context.deadline = clock_.steady_now() + std::chrono::seconds(600);
-        if (const auto done = retention_->run_once(context); !done) {
-            log_warn("retention did not finish its round", {{"error", done.error().message()}});
+    background_.repeat(std::chrono::seconds(1), [this] { ingester_->maintain(); });
+    // Each with a thread and a time limit of its own: one that is down hides nothing of the other.
+    const std::chrono::seconds interval(config_.store.object.health_probe_interval_secs);
+    background_.repeat(interval, [this] { probe_objects(); });
+    background_.repeat(interval, [this] {
+        const auto probed = catalogue_->ping(background_context("probe", kProbeWait));
+        if (!stop_cancel_.cancelled()) {
+            health_.report_probe("catalogue", probed);
         }
     });
+    background_.repeat(std::chrono::seconds(config_.compactor.interval_secs),
+                       [this] { run_retention(); });
 }
 
 void StandaloneServer::update_process_gauges() {
@@ -434,6 +507,7 @@ void StandaloneServer::update_process_gauges() {
 
 void StandaloneServer::update_gauges() {
     update_process_gauges();
+    http_api_->export_stats(http_->stats());
     const auto wal = ingester_->wal().stats();
     metrics_.gauge("wal_segments", "Segments of the log").set(static_cast<double>(wal.segments));
     metrics_.gauge("wal_bytes", "Size of the log on disk").set(static_cast<double>(wal.bytes));
@@ -448,13 +522,20 @@ void StandaloneServer::update_gauges() {
         .set(static_cast<double>(memory_->used_bytes()));
     health_.set_problem(
         "wal",
-        Health::Severity::kDegraded,
-        wal.read_only ? "the write-ahead log is read-only after a failed write" : "");
+        wal.read_only ? Health::Severity::kDegraded : Health::Severity::kWarning,
+        wal.read_only ? "the write-ahead log is read-only after a failed write"
+        : wal.out_of_space
+            ? "the disk of the write-ahead log is full: rows are refused until there "
+              "is space, then taken by themselves; reads go on"
+            : "");
+    report_log_damage();
     constexpr std::uint64_t kFailuresToReport = 3;
     health_.set_problem("flush",
                         Health::Severity::kWarning,
                         rows.flush_failures_in_a_row >= kFailuresToReport
-                            ? fmt::format("{} flushes failed in a row: {}",
+                            ? fmt::format("{} shards cannot be flushed, one failed {} times in a "
+                                          "row: {}",
+                                          rows.failing_shards,
                                           rows.flush_failures_in_a_row,
                                           rows.last_flush_error)
                             : "");
@@ -463,23 +544,23 @@ void StandaloneServer::update_gauges() {
 Result<> StandaloneServer::drain() {
     closed_ = true;
     health_.set_phase(Health::Phase::kDraining);
+    (void)drain_begun.pass();
     const auto deadline =
         clock_.steady_now() + std::chrono::seconds(config_.node.drain_timeout_secs);
-    if (grpc_ != nullptr) {
-        grpc_->drain(deadline);
+    stop_cancel_.cancel();
+    if (ingester_ != nullptr) {
+        ingester_->stop_waiting();  // Rows are durable, with a flush or without.
     }
-    if (http_ != nullptr) {
-        if (auto drained = http_->drain(deadline); !drained) {
-            log_warn("requests were cut at the end of the drain time-out",
-                     {{"error", drained.error().message()}});
-        }
-        http_->stop();
-    }
+    drain_requests(deadline);
+    (void)drain_requests_done.pass();
     background_.stop();
     Result<> result;
     if (ingester_ != nullptr) {
-        result = ingester_->close(RequestContext::background(clock_, "drain"));
+        auto context = RequestContext::background(clock_, "drain");
+        context.deadline = deadline;
+        result = ingester_->close(context);
     }
+    (void)drain_log_closed.pass();
     sql_.reset();
     if (owner_ != nullptr) {
         auto context = RequestContext::background(clock_, "drain");
@@ -490,14 +571,35 @@ Result<> StandaloneServer::drain() {
     return result;
 }
 
+/// Both protocols at once: they share the time, and neither takes new work while the other ends.
+void StandaloneServer::drain_requests(SteadyNanos deadline) {
+    if (http_ != nullptr) {
+        http_->stop_accepting();
+    }
+    std::thread grpc([this, deadline] {
+        if (grpc_ != nullptr) {
+            grpc_->drain(deadline);
+        }
+    });
+    if (http_ != nullptr) {
+        if (auto drained = http_->drain(deadline); !drained) {
+            log_warn("requests were cut at the end of the drain time-out",
+                     {{"error", drained.error().message()}});
+        }
+        http_->stop();
+    }
+    grpc.join();
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Standalone>> Standalone::start(const Config& config,
                                                       const std::string& version,
                                                       FileSystem& fs,
                                                       Clock& clock,
-                                                      Random& random) {
-    auto server = std::make_unique<StandaloneServer>(config, version, fs, clock, random);
+                                                      Random& random,
+                                                      const CancelToken& cancel) {
+    auto server = std::make_unique<StandaloneServer>(config, version, fs, clock, random, cancel);
     MS_TRY_VOID(server->run());
     return std::unique_ptr<Standalone>(std::move(server));
 }

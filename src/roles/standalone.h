@@ -5,6 +5,7 @@
 
 #include "common/clock.h"
 #include "common/random.h"
+#include "common/request_context.h"
 #include "common/result.h"
 #include "config/config.h"
 #include "io/file_system.h"
@@ -24,25 +25,27 @@ struct ServerAddresses {
 /// layers below.
 ///
 /// `start` listens first (probes answer during the replay) and returns when the server is ready.
-/// `drain` and `stop` may be called from another thread than `start`.
+/// `drain` may be called from another thread than `start`.
 class Standalone {
 public:
     virtual ~Standalone() = default;
 
     /// `fs`, `clock` and `random` outlive the server. kConflict: the data directory is in use.
+    /// kCancelled: `cancel` was set before the server was ready; nothing is lost by that.
     static Result<std::unique_ptr<Standalone>> start(const Config& config,
                                                      const std::string& version,
                                                      FileSystem& fs,
                                                      Clock& clock,
-                                                     Random& random);
+                                                     Random& random,
+                                                     const CancelToken& cancel);
 
     virtual const ServerAddresses& addresses() const = 0;
     /// The admin token made at the first start with `auth.mode = token`; empty otherwise. Shown
     /// once.
     virtual const std::string& first_token() const = 0;
 
-    /// Not ready, finishes what runs within node.drain_timeout_secs, syncs the log, closes
-    /// everything.
+    /// Not ready, finishes what runs within node.drain_timeout_secs and cuts what is left then,
+    /// syncs the log, closes everything.
     virtual Result<> drain() = 0;
 };
 

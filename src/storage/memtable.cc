@@ -33,10 +33,23 @@ bool is_exact_as_float(const BatchColumn& column) {
     return true;
 }
 
-/// Small streams get small chunks first: the arrays of a chunk are allocated at once.
-std::uint32_t capacity_of_chunk(std::size_t chunks_before) {
+/// Small streams get small chunks first, and so do streams with many columns: the arrays of a dense
+/// column are allocated at once.
+std::uint32_t capacity_of_chunk(std::size_t chunks_before, std::size_t dense_columns) {
     constexpr std::array<std::uint32_t, 4> kCapacities = {256, 1024, 4096, HotChunk::kRowsMax};
-    return kCapacities[std::min(chunks_before, kCapacities.size() - 1)];
+    constexpr std::size_t kCellsMax = 1U << 20U;
+    const auto by_columns = kCellsMax / std::max<std::size_t>(1, dense_columns);
+    return std::min(kCapacities[std::min(chunks_before, kCapacities.size() - 1)],
+                    std::max(kCapacities[0], static_cast<std::uint32_t>(by_columns)));
+}
+
+/// A field with values in fewer rows than one of so many begins sparse.
+constexpr std::uint32_t kRowsPerSparseValue = 8;
+
+std::string field_key(std::string_view name, FieldType type) {
+    std::string key(name);
+    key.push_back(static_cast<char>(type));
+    return key;
 }
 
 }  // namespace
@@ -61,21 +74,28 @@ MemtableChunk& Memtable::open_chunk() {
     if (open_ != nullptr && open_->room() > 0) {
         return *open_;
     }
-    auto chunks = sealed_.size();
+    std::size_t dense_columns = 0;
     if (open_ != nullptr) {
         for (std::size_t field = 0; field < open_->columns().size(); ++field) {
             const auto& column = open_->columns()[field];
-            auto& left = plain_chunks_left_[field];
+            auto& state = states_[field];
             if (column != nullptr && column->overflowed()) {
-                left = kPlainChunks;
-            } else if (left > 0) {
-                --left;
+                state.plain_chunks_left = kPlainChunks;
+            } else if (state.plain_chunks_left > 0) {
+                --state.plain_chunks_left;
+            }
+            if (column != nullptr) {
+                state.sparse = column->is_sparse();
+                dense_columns += column->is_sparse() ? 0 : 1;
             }
         }
+        const auto before = open_->capacity_bytes();
+        open_->seal();
+        capacity_bytes_ -= before - open_->capacity_bytes();
         sealed_.push_back(open_->view(true));
-        ++chunks;
     }
-    open_ = std::make_shared<MemtableChunk>(shard_, end_, capacity_of_chunk(chunks));
+    open_ = std::make_shared<MemtableChunk>(
+        shard_, end_, capacity_of_chunk(sealed_.size(), dense_columns));
     capacity_bytes_ += open_->capacity_bytes();
     return *open_;
 }
@@ -87,12 +107,37 @@ void Memtable::append_rows(const RowBatch& batch,
     const auto at = chunk.rows();
     for (std::size_t i = 0; i < batch.columns.size(); ++i) {
         const auto& source = batch.columns[i];
+        const auto values = source.value_index(first + count) - source.value_index(first);
+        if (values == 0) {
+            continue;
+        }
         const auto field = field_of_column_[i];
-        chunk.column(field, source.name(), source.type(), plain_chunks_left_[field] > 0)
+        const bool few = values * kRowsPerSparseValue < at + count;
+        chunk
+            .column(field,
+                    source.name(),
+                    source.type(),
+                    {.plain = states_[field].plain_chunks_left > 0,
+                     .sparse = few || states_[field].sparse})
             .append(source, first, count, at);
     }
     chunk.append_timestamps(batch.timestamps.data() + first, count);
     end_.value += count;
+}
+
+std::size_t Memtable::field_of(const BatchColumn& column, std::size_t guess) {
+    if (guess < fields_.size() && fields_[guess].type == column.type() &&
+        fields_[guess].name == column.name()) {
+        return guess;
+    }
+    const auto [found, is_new] =
+        index_.try_emplace(field_key(column.name(), column.type()), fields_.size());
+    if (is_new) {
+        fields_.push_back(
+            {.name = column.name(), .type = column.type(), .inexact_as_float = false});
+        states_.emplace_back();
+    }
+    return found->second;
 }
 
 void Memtable::note_fields(const RowBatch& batch) {
@@ -100,21 +145,8 @@ void Memtable::note_fields(const RowBatch& batch) {
     for (std::size_t i = 0; i < batch.columns.size(); ++i) {
         const auto& column = batch.columns[i];
         MS_ASSERT(column.rows() == batch.rows());
-        const auto matches = [&column](const Field& field) {
-            return field.type == column.type() && field.name == column.name();
-        };
-        auto guess = field_of_column_[i];
-        if (guess >= fields_.size() || !matches(fields_[guess])) {
-            guess =
-                static_cast<std::size_t>(std::ranges::find_if(fields_, matches) - fields_.begin());
-        }
-        if (guess == fields_.size()) {
-            fields_.push_back(
-                {.name = column.name(), .type = column.type(), .inexact_as_float = false});
-            plain_chunks_left_.push_back(0);
-        }
-        field_of_column_[i] = guess;
-        auto& field = fields_[guess];
+        field_of_column_[i] = field_of(column, field_of_column_[i]);
+        auto& field = fields_[field_of_column_[i]];
         if ((field.type == FieldType::kInt64 || field.type == FieldType::kUint64) &&
             !field.inexact_as_float) {
             field.inexact_as_float = !is_exact_as_float(column);

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "model/hot_chunk.h"
@@ -19,7 +20,8 @@ class MemtableChunk;
 /// Rows go into chunks whose arrays never move once allocated; a chunk is sealed when full. So a
 /// snapshot is a set of pointers and a row count, and stays readable without a lock while rows are
 /// appended and after the memtable is gone. Text columns with few distinct values keep a dictionary
-/// per chunk; one with many gives it up and tries again some chunks later.
+/// per chunk; one with many gives it up and tries again some chunks later. Columns that few rows
+/// have are kept sparse, so that memory follows the values, not rows times columns.
 ///
 /// Not thread-safe: the owner's lock guards append and snapshot. Snapshots may be read from
 /// anywhere.
@@ -62,6 +64,8 @@ private:
                      std::uint32_t count,
                      MemtableChunk& chunk);
     void note_fields(const RowBatch& batch);
+    /// Index of the column's field, made if missing; `guess` is tried first.
+    std::size_t field_of(const BatchColumn& column, std::size_t guess);
 
     ShardId shard_;
     Position begin_;
@@ -69,8 +73,14 @@ private:
     std::uint64_t capacity_bytes_ = 0;
     std::uint64_t raw_bytes_ = 0;
     std::vector<Field> fields_;
-    /// Per field: chunks for which to use plain text after a dictionary overflowed.
-    std::vector<std::uint32_t> plain_chunks_left_;
+    /// What the next chunk needs to know of a field.
+    struct FieldState {
+        /// Chunks for which to use plain text after a dictionary overflowed.
+        std::uint32_t plain_chunks_left = 0;
+        bool sparse = false;  ///< It was in the last chunk that had it.
+    };
+    std::vector<FieldState> states_;
+    std::unordered_map<std::string, std::size_t> index_;  ///< By name and type.
     /// Field index of each column of the last batch, a guess for the next one.
     std::vector<std::size_t> field_of_column_;
     std::vector<HotChunk> sealed_;

@@ -7,22 +7,30 @@
 
 #include "model/hot_chunk.h"
 #include "model/row_batch.h"
+#include "storage/growing_array.h"
 
 namespace molesignal {
 
-/// One column of a MemtableChunk. Arrays have the chunk's capacity and never move; what a reader
-/// may still point at is kept until the chunk dies.
+/// How a column of a new chunk begins, by what the field looked like in the chunk before.
+struct ColumnHints {
+    bool plain = false;   ///< Text without a dictionary: there were too many values for one.
+    bool sparse = false;  ///< Few rows had a value.
+};
+
+/// One column of a MemtableChunk. It begins sparse if few rows have a value, and becomes dense when
+/// many have. Arrays are never changed where a reader may look: what a reader may still point at is
+/// kept until the chunk dies.
 class MemtableColumn {
 public:
-    /// `name` must outlive the chunk's owner. `capacity_bytes` is the chunk's account.
+    /// `capacity_bytes` is the chunk's account.
     MemtableColumn(std::string name,
                    FieldType type,
                    std::uint32_t capacity_rows,
-                   bool plain,
+                   ColumnHints hints,
                    std::uint64_t& capacity_bytes);
 
-    /// Appends rows [first, first + count) of `source` at row `at`; rows between rows() and `at`
-    /// are null.
+    /// Appends rows [first, first + count) of `source` at row `at`; rows between the last one and
+    /// `at` are null.
     void append(const BatchColumn& source,
                 std::uint32_t first,
                 std::uint32_t count,
@@ -30,30 +38,45 @@ public:
 
     /// The column as of now. With `copied_bits` the validity bits are copied there and pointed at.
     HotColumnView view(std::vector<std::unique_ptr<std::uint64_t[]>>* copied_bits) const;
+    /// Nothing more is appended: frees what only appending needs.
+    void seal();
     /// Whether the dictionary was given up.
     bool overflowed() const { return overflowed_; }
+    bool is_sparse() const { return sparse_; }
 
 private:
-    void append_fixed(const BatchColumn& source,
+    struct Slot {
+        std::uint32_t hash = 0;
+        std::uint32_t entry = 0;  ///< Index of the dictionary entry + 1; 0: free.
+    };
+
+    void append_sparse(const BatchColumn& source,
+                       std::uint32_t first,
+                       std::uint32_t count,
+                       std::uint32_t at);
+    void append_dense(const BatchColumn& source,
                       std::uint32_t first,
                       std::uint32_t count,
                       std::uint32_t at);
-    void append_plain(const BatchColumn& source,
-                      std::uint32_t first,
-                      std::uint32_t count,
-                      std::uint32_t at);
-    void append_coded(const BatchColumn& source,
-                      std::uint32_t first,
-                      std::uint32_t count,
-                      std::uint32_t at);
-    void set_validity(const BatchColumn& source,
-                      std::uint32_t first,
-                      std::uint32_t count,
-                      std::uint32_t at);
+    /// Puts the values [index, index + count) of `source` into the slots from `slot` on.
+    void put_values(const BatchColumn& source,
+                    std::uint32_t index,
+                    std::uint32_t count,
+                    std::uint32_t slot);
+    void put_plain(const BatchColumn& source,
+                   std::uint32_t index,
+                   std::uint32_t count,
+                   std::uint32_t slot);
+    /// Makes slots up to `end` writable.
+    void reserve_slots(std::uint32_t end);
+    void put_nulls(std::uint32_t begin, std::uint32_t end);
+    void become_dense();
     void make_bits(std::uint32_t valid_rows);
     /// Code of `value`, or kNoCode if the dictionary is full.
     std::uint32_t code_of(std::string_view value);
-    void give_up_dictionary();
+    void grow_slots();
+    /// Turns codes into texts; `slots` of them are in use.
+    void give_up_dictionary(std::uint32_t slots);
     char* reserve_text(std::size_t bytes);
 
     static constexpr std::uint32_t kNoCode = UINT32_MAX;
@@ -64,22 +87,23 @@ private:
     std::uint32_t capacity_rows_;
     std::uint64_t& capacity_bytes_;
     std::uint32_t rows_ = 0;
+    std::uint32_t sparse_size_ = 0;
+    bool sparse_;
     bool overflowed_ = false;
 
-    std::unique_ptr<std::uint64_t[]> bits_;
-    std::unique_ptr<std::uint64_t[]> fixed_;
-    std::unique_ptr<TextSpan[]> spans_;       // kText: a row each.
-    std::unique_ptr<std::uint32_t[]> codes_;  // kDictionary: a row each.
-    std::unique_ptr<TextSpan[]> entries_;     // kDictionary.
+    std::unique_ptr<std::uint64_t[]> bits_;  // Dense, once something is null.
+    GrowingArray<std::uint16_t> sparse_rows_;
+    GrowingArray<std::uint64_t> fixed_;
+    GrowingArray<TextSpan> spans_;
+    GrowingArray<std::uint16_t> codes_;
+    GrowingArray<TextSpan> entries_;
     std::uint32_t entries_size_ = 0;
-    std::uint32_t entries_max_ = 0;
-    std::vector<std::uint32_t> slots_;  // Open addressing: entry index + 1, 0 is free.
-    std::vector<std::uint32_t> slot_hashes_;
+    std::vector<Slot> slots_;  // Open addressing over the dictionary.
 
     std::vector<std::unique_ptr<char[]>> blocks_;
     char* block_at_ = nullptr;
     std::size_t block_left_ = 0;
-    std::size_t block_next_ = 4096;
+    std::size_t block_next_ = 256;
 };
 
 /// Up to `capacity_rows` rows of a shard, appended by one thread under the memtable's lock.
@@ -92,11 +116,16 @@ public:
     std::uint64_t capacity_bytes() const { return capacity_bytes_; }
 
     /// The column of a field of the memtable, made if missing.
-    MemtableColumn& column(std::size_t field, const std::string& name, FieldType type, bool plain);
+    MemtableColumn& column(std::size_t field,
+                           const std::string& name,
+                           FieldType type,
+                           ColumnHints hints);
     /// Columns by field; null where the chunk has none.
     const std::vector<std::unique_ptr<MemtableColumn>>& columns() const { return columns_; }
     /// Appends the timestamps, which makes the rows count; columns come first.
     void append_timestamps(const std::int64_t* values, std::uint32_t count);
+    /// Nothing more is appended.
+    void seal();
 
     /// A view of the rows. `sealed`: nothing will be appended, so nothing needs to be copied.
     HotChunk view(bool sealed) const;

@@ -44,8 +44,8 @@ std::vector<Row> rows_of(const std::vector<HotChunk>& chunks) {
             for (const auto& column : chunk.columns) {
                 if (!column.is_null(row)) {
                     cells[fmt::format("{}:{}", column.name, field_type_name(column.type))] =
-                        is_variable_width(column.type) ? std::string(column.text(row))
-                                                       : std::to_string(column.fixed[row]);
+                        is_variable_width(column.type) ? std::string(column.text_at(row))
+                                                       : std::to_string(column.fixed_at(row));
                 }
             }
             rows.push_back(std::move(cells));
@@ -68,14 +68,18 @@ TEST(Memtable, KeepsRandomRowsOfManyShapesInOrder) {
             const auto time = static_cast<std::int64_t>(random.next_u64() >> 2U);
             cells["@"] = fmt::format("{}/{}", time, 100 + expected.size());
             batch.timestamps.push_back(time);
-            for (int field = 0; field < 6; ++field) {
-                if (random.next_u64() % 3 == 0) {
+            for (int field = 0; field < 8; ++field) {
+                // Fields 6 and 7 are rare at first; 7 becomes common in the middle.
+                const auto one_in = field < 6                                ? 3U
+                                    : field == 6 || expected.size() < 15'000 ? 40U
+                                                                             : 2U;
+                if ((random.next_u64() % one_in == 0) == (field < 6)) {
                     continue;
                 }
                 const auto name = fmt::format("f{}", field);
                 // Fields 0-1 have few values, 2 many, 3 grows, 4-5 are numbers.
                 const auto range = field < 2 ? 5 : field == 2 ? UINT64_MAX : expected.size() + 1;
-                if (field < 4) {
+                if (field < 4 || field == 7) {
                     const auto value = fmt::format("v{}", random.next_u64() % range);
                     batch.columns[batch.find_or_add(name, FieldType::kString)].append_text(row,
                                                                                            value);
@@ -129,6 +133,38 @@ TEST(Memtable, DictionaryIsGivenUpWhenItStopsPaying) {
     EXPECT_EQ(rows_of(early)[3].at("id:string"), "unique-3");
 }
 
+TEST(Memtable, SparseColumnsTakeMemoryByTheirValues) {
+    Memtable table(ShardId{1}, Position{0});
+    // 20,000 rows; each of 500 fields has a value in 40 of them.
+    for (int i = 0; i < 20'000; ++i) {
+        table.append(batch_of({{fmt::format("f{}", i % 500), "v"}}, i), 1);
+    }
+    EXPECT_LT(table.capacity_bytes(), 3U << 20U);
+    const auto rows = rows_of(table.snapshot());
+    ASSERT_EQ(rows.size(), 20'000U);
+    const Row expected = {{"@", "19999/19999"}, {"f499:string", "v"}};
+    EXPECT_EQ(rows.back(), expected);
+}
+
+TEST(Memtable, ManyDenseColumnsMakeSmallChunks) {
+    Memtable table(ShardId{1}, Position{0});
+    RowBatch batch;
+    for (std::uint32_t row = 0; row < 8000; ++row) {
+        batch.timestamps.push_back(row);
+        for (int field = 0; field < 300; ++field) {
+            if (row == 0) {
+                batch.columns.emplace_back(fmt::format("f{}", field), FieldType::kInt64);
+            }
+            batch.columns[static_cast<std::size_t>(field)].append_fixed(row, row);
+        }
+    }
+    batch.finish();
+    table.append(batch, 1);
+    // 8,000 x 300 x 8 bytes, and not much for rows that have not come.
+    EXPECT_LT(table.capacity_bytes(), 8000U * 300U * 8U * 3U / 2U);
+    EXPECT_EQ(rows_of(table.snapshot()).at(7999).at("f299:int64"), "7999");
+}
+
 TEST(Memtable, NotesIntegersThatFloatCannotHold) {
     Memtable table(ShardId{1}, Position{0});
     const auto append = [&table](std::string_view name, FieldType type, std::uint64_t bits) {
@@ -161,6 +197,10 @@ TEST(Memtable, NotesIntegersThatFloatCannotHold) {
 
 TEST(Memtable, ReadersSeeConsistentRowsWhileOneAppends) {
     Memtable table(ShardId{1}, Position{0});
+    // Few at first, then all: the column becomes dense under the readers' eyes.
+    const auto is_rare = [](std::uint64_t position) {
+        return position % 50 == 0 || position % 1000 > 600;
+    };
     std::mutex mutex;
     std::atomic<bool> done = false;
     std::thread reader([&] {
@@ -173,16 +213,26 @@ TEST(Memtable, ReadersSeeConsistentRowsWhileOneAppends) {
             std::uint64_t position = 0;
             for (const auto& chunk : chunks) {
                 const auto* column = chunk.find("n", FieldType::kString);
+                const auto* rare = chunk.find("rare", FieldType::kString);
                 for (std::uint32_t row = 0; row < chunk.rows; ++row, ++position) {
+                    const bool has_rare = rare != nullptr && !rare->is_null(row);
+                    ASSERT_EQ(has_rare, is_rare(position)) << position;
+                    if (has_rare) {
+                        ASSERT_EQ(rare->text_at(row), std::to_string(position));
+                    }
                     ASSERT_EQ(chunk.first_position.value + row, position);
-                    ASSERT_EQ(column->text(row), std::to_string(position % 700));
+                    ASSERT_EQ(column->text_at(row), std::to_string(position % 700));
                 }
             }
         }
     });
     for (int i = 0; i < 5000; ++i) {
+        auto cells = batch_of({{"n", std::to_string(i % 700)}}, i);
+        if (is_rare(static_cast<std::uint64_t>(i))) {
+            cells = batch_of({{"n", std::to_string(i % 700)}, {"rare", std::to_string(i)}}, i);
+        }
         const std::lock_guard lock(mutex);
-        table.append(batch_of({{"n", std::to_string(i % 700)}}, i), 1);
+        table.append(cells, 1);
     }
     done = true;
     reader.join();

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -31,7 +32,9 @@ enum class WalFlushStrategy : std::uint8_t {
 struct WalOptions {
     std::uint64_t segment_bytes = 64ULL << 20U;   ///< wal.segment_size_mb
     std::uint64_t total_bytes_max = 4ULL << 30U;  ///< wal.total_mb; above it appends are refused.
-    std::uint64_t reserve_bytes = 64ULL << 20U;   ///< wal.reserve_mb: freed when the disk is full.
+    /// wal.reserve_mb: freed when the disk is full. While it is away, rows get a new segment only
+    /// if the disk has room for both.
+    std::uint64_t reserve_bytes = 64ULL << 20U;
     std::uint64_t record_bytes_max = 64ULL << 20U;  ///< One record, header included.
     WalFlushStrategy flush_strategy = WalFlushStrategy::kBatch;
     /// A sealed segment whose live share is below this is rewritten forward.
@@ -62,7 +65,12 @@ struct WalReplayStats {
     std::uint64_t rows = 0;
     std::uint64_t torn_bytes = 0;       ///< An unacknowledged tail, dropped quietly.
     std::uint64_t damaged_records = 0;  ///< At or below a durable LSN: lost, reported loudly.
+    /// Whole records behind a hole in the tail, dropped with it. A power cut does that; without one
+    /// the disk has changed the record before them.
+    std::uint64_t suspect_records = 0;
+    std::vector<std::string> findings;  ///< All that is damaged, for people.
     std::vector<std::string> quarantined_segments;
+    std::uint64_t quarantined_before = 0;  ///< Segments that earlier starts have set aside.
 };
 
 struct WalStats {
@@ -74,34 +82,46 @@ struct WalStats {
     std::uint64_t syncs = 0;
     Lsn next_lsn;
     Lsn durable_lsn;
-    bool read_only = false;  ///< After a failed sync that could not be mended.
+    bool read_only = false;     ///< After a failed sync that could not be mended.
+    bool out_of_space = false;  ///< Waits for space; goes on by itself.
+    bool has_reserve = false;
 };
 
 /// A write-ahead log: one log, many queues (design §5.1; docs/formats/wal.md).
 ///
-/// Knows records, not what they mean. Thread-safe. The directory is owned by this object alone.
+/// Knows records, not what they mean. Thread-safe. The directory is locked for this object.
 class Wal {
 public:
-    /// Opens or creates the log in `directory` and reads it through once: `on_batch` gets every
-    /// live batch in order of (queue, position) per queue and in log order across queues; an error
-    /// from it ends the opening. Never appends to a segment of an earlier run. `fs`, `clock` and
-    /// `metrics` outlive the Wal.
-    static Result<std::unique_ptr<Wal>> open(
-        const RequestContext& context,
-        const std::string& directory,
-        const WalOptions& options,
-        FileSystem& fs,
-        Clock& clock,
-        MetricRegistry& metrics,
-        const std::function<Result<>(const WalBatch&)>& on_batch);
+    /// Opens or creates the log in `directory` and reads what earlier runs have left, for `replay`.
+    /// Never appends to a segment of an earlier run. `fs`, `clock` and `metrics` outlive the Wal.
+    /// kConflict: another process has the directory, or a segment is not of this log or format.
+    static Result<std::unique_ptr<Wal>> open(const RequestContext& context,
+                                             const std::string& directory,
+                                             const WalOptions& options,
+                                             FileSystem& fs,
+                                             Clock& clock,
+                                             MetricRegistry& metrics);
     virtual ~Wal() = default;
 
-    /// What the opening found.
-    virtual const WalReplayStats& replay_stats() const = 0;
+    /// Names this log; random, and the same for its whole life.
+    virtual std::uint64_t log_id() const = 0;
+    /// Delivers every batch that earlier runs left alive: queue by queue in the order of their ids,
+    /// in order of position. To be called once, before the queues change. kCorruption from
+    /// `on_batch` means that this record is of no use: it is counted as damaged, its segment goes
+    /// to quarantine, and the replay goes on. Any other error ends it.
+    virtual Result<> replay(const RequestContext& context,
+                            const std::function<Result<>(const WalBatch&)>& on_batch) = 0;
+    /// What the start and the replay found.
+    virtual WalReplayStats replay_stats() const = 0;
     /// The queues alive now.
     virtual std::vector<WalQueue> queues() const = 0;
 
+    /// Whether a row could be appended: kUnavailable if the log is read-only, kResourceExhausted if
+    /// it waits for space.
+    virtual Result<> check_writable() = 0;
+
     /// Makes a queue; durable on return. kConflict: it exists. `description` comes back at replay.
+    /// After an error there is no queue.
     virtual Result<> create_queue(const RequestContext& context,
                                   QueueId queue,
                                   Bytes description) = 0;
@@ -130,8 +150,18 @@ public:
     virtual Result<> delete_queue(const RequestContext& context, QueueId queue) = 0;
 
     virtual WalStats stats() const = 0;
+    /// The queue to be truncated first, so that the oldest segment can go: there is one once the
+    /// budget has room for less than two more segments.
+    virtual std::optional<QueueId> pinning_queue() const = 0;
+    /// Frees the reserve if space on the disk is short, so that what frees space in the end can
+    /// work. False: there is none, or space is not what is missing.
+    virtual bool release_reserve() = 0;
+    /// To be called about once a second: says in the log that its end is durable when it is idle,
+    /// tries again after a lack of space, makes the reserve anew.
+    virtual void maintain() = 0;
 
-    /// Syncs and closes. The destructor without it is a crash as far as the log is concerned.
+    /// Syncs, says in the log that its end is durable, and closes. The destructor without it is a
+    /// crash as far as the log is concerned.
     virtual Result<> close(const RequestContext& context) = 0;
 };
 

@@ -38,6 +38,12 @@ public:
         operations_ = 0;
     }
     std::uint64_t operations() const { return operations_; }
+    /// The device does not read the 4 KiB block of `path` that holds `offset` any more.
+    void break_block(const std::string& path, std::uint64_t offset) {
+        names_.at(path)->bad_blocks.insert(offset / kBlockBytes);
+    }
+    /// Files that are open now.
+    std::size_t open_files() const { return open_files_; }
     bool fault_hit() const { return fault_.has_value() && operations_ >= fault_->at; }
 
     /// The disk as it is found when the power comes back.
@@ -148,21 +154,33 @@ public:
         MS_TRY_VOID(step("exists"));
         return names_.contains(path) || directories_.contains(path);
     }
-    Result<SpaceInfo> space(const std::string& /*path*/) override { return SpaceInfo{}; }
+    Result<SpaceInfo> space(const std::string& /*path*/) override {
+        constexpr std::uint64_t kPretendedBytes = 1ULL << 40U;
+        return SpaceInfo{.total_bytes = kPretendedBytes, .available_bytes = kPretendedBytes};
+    }
     Result<std::unique_ptr<DirectoryLock>> lock_directory(const std::string& /*path*/) override {
-        return std::make_unique<DirectoryLock>();
+        class Held final : public DirectoryLock {
+        public:
+            std::string identity() const override { return {}; }
+        };
+        return std::make_unique<Held>();
     }
 
 private:
+    static constexpr std::uint64_t kBlockBytes = 4096;
     struct Content {
         ByteBuffer bytes;
         ByteBuffer synced;
+        std::set<std::uint64_t> bad_blocks;
     };
 
     class DiskFile final : public File {
     public:
         DiskFile(TestDisk& disk, std::shared_ptr<Content> content)
-            : disk_(disk), content_(std::move(content)) {}
+            : disk_(disk), content_(std::move(content)) {
+            ++disk_.open_files_;
+        }
+        ~DiskFile() override { --disk_.open_files_; }
         Result<std::size_t> read_at(std::uint64_t offset, MutableBytes out) override {
             MS_TRY_VOID(disk_.step("read"));
             const auto& bytes = content_->bytes;
@@ -170,6 +188,10 @@ private:
                 return std::size_t{0};
             }
             const auto count = std::min<std::size_t>(out.size(), bytes.size() - offset);
+            const auto bad = content_->bad_blocks.lower_bound(offset / kBlockBytes);
+            if (bad != content_->bad_blocks.end() && *bad * kBlockBytes < offset + count) {
+                return Error(ErrorCode::kUnavailable, "bad block");
+            }
             std::copy_n(bytes.begin() + static_cast<std::ptrdiff_t>(offset), count, out.begin());
             return count;
         }
@@ -250,6 +272,7 @@ private:
     std::set<std::string> directories_{"."};
     std::optional<Fault> fault_;
     std::uint64_t operations_ = 0;
+    std::size_t open_files_ = 0;
 };
 
 }  // namespace molesignal

@@ -106,8 +106,11 @@ TEST(WalFault, WritesGoOnByThemselvesWhenThereIsSpaceAgain) {
         EXPECT_EQ(refused.error().code(), ErrorCode::kResourceExhausted);
     }
     EXPECT_FALSE(bench.wal().stats().read_only);
+    EXPECT_TRUE(bench.wal().stats().out_of_space);
     disk.set_fault(std::nullopt);
+    bench.clock().advance(std::chrono::seconds(1));
     EXPECT_TRUE(bench.append(1, 1, "after", true));
+    EXPECT_FALSE(bench.wal().stats().out_of_space);
     bench.crash();
     ASSERT_TRUE(bench.open());
     EXPECT_EQ(bench.check(), "");

@@ -10,6 +10,7 @@
 #include <gtest/gtest.h>
 
 #include "common/random.h"
+#include "tests/support/manual_clock.h"
 #include "tests/support/test_environment.h"
 #include "wal/wal.h"
 #include "wal/wal_disk_fixture.h"
@@ -122,20 +123,29 @@ public:
         waiting_.clear();  // Nobody will hear of them.
         replayed.clear();
         fault.clear();
-        auto opened = Wal::open(
-            context_, "wal", options, disk_, clock_, metrics_, [this](const WalBatch& batch) {
-                const WalLedger::Key key{batch.queue.value, batch.begin.value};
-                if (replayed.contains(key)) {
-                    fault = fmt::format("queue {} position {} twice", key.first, key.second);
-                }
-                replayed[key] = {.rows = batch.rows, .text = std::string(as_text(batch.payload))};
-                return Result<>();
-            });
+        auto opened = Wal::open(context_, "wal", options, disk_, clock_, metrics_);
         if (!opened) {
             fault = opened.error().message();
             return false;
         }
         wal_ = std::move(*opened);
+        const auto delivered = wal_->replay(context_, [this](const WalBatch& batch) -> Result<> {
+            const WalLedger::Key key{batch.queue.value, batch.begin.value};
+            if (replayed.contains(key)) {
+                fault = fmt::format("queue {} position {} twice", key.first, key.second);
+            }
+            const std::string text(as_text(batch.payload));
+            if (!useless.empty() && text == useless) {
+                return Error(ErrorCode::kCorruption, "useless");
+            }
+            replayed[key] = {.rows = batch.rows, .text = text};
+            return {};
+        });
+        if (!delivered) {
+            fault = delivered.error().message();
+            wal_.reset();
+            return false;
+        }
         return true;
     }
     /// The first fault of the last open against the ledger, or nothing.
@@ -185,15 +195,17 @@ public:
         return wal_->delete_queue(context_, QueueId{queue});
     }
     Wal& wal() { return *wal_; }
+    ManualClock& clock() { return clock_; }
     const RequestContext& context() const { return context_; }
 
     std::map<WalLedger::Key, WalLedger::Batch> replayed;
     std::string fault;
+    std::string useless;  ///< The text of records that the replay cannot use.
 
 private:
     WalLedger& ledger_;
     TestDisk& disk_;
-    SystemClock clock_;
+    ManualClock clock_;
     MetricRegistry metrics_;
     RequestContext context_ = RequestContext::background(clock_, "test");
     std::unique_ptr<Wal> wal_;

@@ -25,6 +25,7 @@ Result<WalRecordKind> decode_kind(std::uint8_t raw) {
         case 4:
         case 5:
         case 6:
+        case 7:
             return static_cast<WalRecordKind>(raw);
         default:
             return Error(ErrorCode::kCorruption, fmt::format("unknown record kind: {}", raw));

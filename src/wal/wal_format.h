@@ -27,6 +27,7 @@ enum class WalRecordKind : std::uint8_t {
     kTruncate = 4,
     kQueueDeleted = 5,
     kCheckpoint = 6,
+    kMark = 7,
 };
 
 struct WalSegmentHeader {

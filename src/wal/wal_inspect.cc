@@ -48,6 +48,9 @@ void count(WalRecordCounts& counts, WalRecordKind kind) {
         case WalRecordKind::kCheckpoint:
             ++counts.checkpoints;
             break;
+        case WalRecordKind::kMark:
+            ++counts.marks;
+            break;
     }
 }
 
@@ -78,7 +81,7 @@ Result<WalInspection> inspect_wal(const RequestContext& context,
                              .records = {},
                              .segments = {},
                              .queues = {},
-                             .damage = std::move(index.damage)};
+                             .damage = index.stats.findings};
     std::map<std::uint64_t, std::uint64_t> live_by_segment;
     for (const auto& [id, queue] : index.queues) {
         WalQueueSummary summary{.queue = id, .truncated = queue.truncated, .next = queue.next};
@@ -121,8 +124,9 @@ Result<std::vector<std::string>> verify_wal(const RequestContext& context,
                                             const std::string& directory) {
     MS_TRY(auto index, index_log(context, fs, directory));
     MS_TRY(const auto set_aside, quarantined(fs, directory));
-    index.damage.insert(index.damage.end(), set_aside.begin(), set_aside.end());
-    return std::move(index.damage);
+    auto findings = std::move(index.stats.findings);
+    findings.insert(findings.end(), set_aside.begin(), set_aside.end());
+    return findings;
 }
 
 }  // namespace molesignal

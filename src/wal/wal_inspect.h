@@ -44,6 +44,7 @@ struct WalRecordCounts {
     std::uint64_t truncates = 0;
     std::uint64_t queues_deleted = 0;
     std::uint64_t checkpoints = 0;
+    std::uint64_t marks = 0;
 };
 
 struct WalInspection {

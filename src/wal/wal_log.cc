@@ -18,9 +18,7 @@ MS_DEFINE_FAILPOINT(wal_before_write);
 MS_DEFINE_FAILPOINT(wal_after_write);
 MS_DEFINE_FAILPOINT(wal_before_sync);
 MS_DEFINE_FAILPOINT(wal_after_sync);
-MS_DEFINE_FAILPOINT(wal_before_rotate);
-MS_DEFINE_FAILPOINT(wal_segment_allocated);
-MS_DEFINE_FAILPOINT(wal_segment_created);
+MS_DEFINE_FAILPOINT(wal_queue_appended);
 MS_DEFINE_FAILPOINT(wal_queue_created);
 
 /// A chunk of the write buffer; larger records make larger chunks.
@@ -49,6 +47,8 @@ WalLog::WalLog(std::string directory,
                                    {{"kind", "segment"}})),
       rewritten_total_(
           metrics.counter("wal_rewritten_bytes_total", "Bytes of old segments appended again")),
+      damaged_total_(metrics.counter("wal_damaged_records_total",
+                                     "Durable records of the log that could not be read back")),
       sync_seconds_(metrics.histogram("wal_fsync_duration_seconds",
                                       "Time of writing and syncing one group of records",
                                       MetricRegistry::latency_buckets())),
@@ -57,7 +57,9 @@ WalLog::WalLog(std::string directory,
                                       MetricRegistry::latency_buckets())),
       inflight_gauge_(metrics.gauge("wal_append_inflight", "Appends waiting for the log")),
       read_only_gauge_(
-          metrics.gauge("wal_read_only", "1 after a failed write that could not be mended")) {}
+          metrics.gauge("wal_read_only", "1 after a failed write that could not be mended")),
+      quarantined_gauge_(
+          metrics.gauge("wal_quarantined_segments", "Damaged segments that were set aside")) {}
 
 WalLog::~WalLog() = default;
 
@@ -78,22 +80,6 @@ Lsn WalLog::durable_lsn() const {
     return durable_lsn_;
 }
 
-std::uint64_t WalLog::bytes_on_disk_locked() const {
-    std::uint64_t bytes = spare_ != nullptr ? spare_->file_bytes : 0;
-    for (const auto& segment : segments_) {
-        bytes += segment->file_bytes;
-    }
-    return bytes;
-}
-
-std::uint64_t WalLog::live_bytes_locked() const {
-    std::uint64_t bytes = 0;
-    for (const auto& segment : segments_) {
-        bytes += segment->live_bytes;
-    }
-    return bytes;
-}
-
 WalStats WalLog::stats() const {
     const MutexLock lock(mutex_);
     return {.segments = segments_.size(),
@@ -104,118 +90,24 @@ WalStats WalLog::stats() const {
             .syncs = syncs_,
             .next_lsn = next_lsn_,
             .durable_lsn = durable_lsn_,
-            .read_only = read_only_};
+            .read_only = read_only_,
+            .out_of_space = no_space_ || mend_error_.has_value(),
+            .has_reserve = has_reserve_};
 }
 
-std::vector<WalCheckpointQueue> WalLog::queue_table_locked() const {
-    std::vector<WalCheckpointQueue> table;
-    table.reserve(queues_.size());
-    for (const auto& [id, queue] : queues_) {
-        table.push_back({.queue = id,
-                         .truncated = queue.truncated,
-                         .next = queue.next,
-                         .description = queue.description});
-    }
-    return table;
+WalReplayStats WalLog::replay_stats() const {
+    const MutexLock lock(mutex_);
+    return replay_stats_;
 }
 
-Result<std::shared_ptr<WalLog::Segment>> WalLog::make_segment_file(std::uint64_t number,
-                                                                   std::uint64_t bytes) {
-    auto segment = std::make_shared<Segment>();
-    segment->number = number;
-    segment->path = join_path(directory_, segment_file_name(number));
-    segment->file_bytes = bytes;
-    MS_TRY(segment->file, fs_.open(segment->path, OpenMode::kCreateNew));
-    const auto prepare = [&]() -> Result<> {
-        MS_TRY_VOID(segment->file->allocate(bytes));
-        MS_PASS_FAILPOINT(wal_segment_allocated);
-        // The size and the name are durable before the first record goes in: later
-        // syncs need no metadata.
-        MS_TRY_VOID(segment->file->sync());
-        return fs_.sync_directory(directory_);
-    };
-    if (auto prepared = prepare(); !prepared) {
-        (void)segment->file->close();
-        (void)fs_.remove(segment->path);
-        return std::move(prepared).error().wrap("create log segment");
+void WalLog::Segment::drop_live(QueueId queue, std::uint64_t bytes) {
+    const auto found = live.find(queue);
+    MS_ASSERT(found != live.end() && found->second >= bytes);
+    live_bytes -= bytes;
+    found->second -= bytes;
+    if (found->second == 0) {
+        live.erase(found);
     }
-    MS_PASS_FAILPOINT(wal_segment_created);
-    return segment;
-}
-
-Result<> WalLog::check_budget_locked(std::uint64_t new_bytes) {
-    const auto used = bytes_on_disk_locked();
-    if (used + new_bytes > options_.total_bytes_max) {
-        return Error(ErrorCode::kResourceExhausted,
-                     fmt::format("the write-ahead log has {} bytes and the limit "
-                                 "is {} (wal.total_mb): rows are not "
-                                 "flushed fast enough, see /healthz; retry later",
-                                 used,
-                                 options_.total_bytes_max));
-    }
-    return {};
-}
-
-Result<> WalLog::ensure_room_locked(std::uint64_t bytes, Purpose purpose) {
-    if (active_ != nullptr && active_->used_bytes + bytes <= active_->file_bytes) {
-        return {};
-    }
-    MS_PASS_FAILPOINT(wal_before_rotate);
-    // The queue table heads the new segment; a record larger than a segment gets
-    // one of its own size.
-    const auto table = record_bytes(encode_checkpoint(queue_table_locked()).size());
-    const auto wanted = std::max(options_.segment_bytes, kSegmentHeaderBytes + table + bytes);
-    if (spare_ != nullptr && spare_->file_bytes >= wanted) {
-        activate_locked(std::move(spare_));
-        spare_ = nullptr;
-        return {};
-    }
-    drop_spare_locked();  // Too small; numbers must grow with the order of use.
-    if (purpose == Purpose::kRows) {
-        MS_TRY_VOID(check_budget_locked(wanted));
-    }
-    auto made = purpose == Purpose::kBookkeeping ? make_bookkeeping_segment_locked(wanted)
-                                                 : make_segment_file(next_number_++, wanted);
-    MS_TRY(auto segment, std::move(made));
-    activate_locked(std::move(segment));
-    return {};
-}
-
-Result<std::shared_ptr<WalLog::Segment>> WalLog::make_bookkeeping_segment_locked(
-    std::uint64_t bytes) {
-    auto made = make_segment_file(next_number_++, bytes);
-    if (!made && made.error().code() == ErrorCode::kResourceExhausted && has_reserve_) {
-        // Truncates and rewrites free space in the end: they may use the reserve,
-        // rows may not.
-        has_reserve_ = false;
-        (void)fs_.remove(join_path(directory_, "reserve"));
-        made = make_segment_file(next_number_++, bytes);
-    }
-    return made;
-}
-
-void WalLog::activate_locked(std::shared_ptr<Segment> segment) {
-    segment->first_lsn = next_lsn_;
-    ByteBuffer header(kSegmentHeaderBytes);
-    encode_segment_header({.log_id = log_id_,
-                           .number = segment->number,
-                           .first_lsn = next_lsn_,
-                           .epoch = epoch_,
-                           .accepted_lsn = accepted_lsn_,
-                           .run_first_lsn = run_first_lsn_},
-                          header);
-    segment->used_bytes = kSegmentHeaderBytes;
-    segments_.push_back(segment);
-    active_ = segment;
-    pending_.push_back({.segment = std::move(segment),
-                        .offset = 0,
-                        .bytes = std::move(header),
-                        .last_lsn = {},
-                        .records = 0});
-    const auto table = encode_checkpoint(queue_table_locked());
-    const Bytes payload[] = {table};
-    append_record_locked({.kind = WalRecordKind::kCheckpoint, .payload_crc = crc32c(table)},
-                         payload);
 }
 
 Lsn WalLog::append_record_locked(WalRecordHeader header, std::span<const Bytes> payload) {
@@ -230,6 +122,11 @@ Lsn WalLog::append_record_locked(WalRecordHeader header, std::span<const Bytes> 
     header.lsn = next_lsn_;
     header.durable_lsn = synced_lsn_;
     next_lsn_.value += 1;
+    named_lsn_ = std::max(named_lsn_, synced_lsn_);
+    if (header.kind != WalRecordKind::kMark) {
+        last_data_lsn_ = header.lsn;
+        last_append_at_ = clock_.steady_now();
+    }
 
     const bool join = !pending_.empty() && pending_.back().segment == active_ &&
                       options_.flush_strategy != WalFlushStrategy::kEveryWrite &&
@@ -293,47 +190,76 @@ Result<Lsn> WalLog::append(QueueId id,
                                  size,
                                  options_.record_bytes_max));
     }
+    const WalRecordHeader header{.kind = WalRecordKind::kBatch,
+                                 .payload_bytes = static_cast<std::uint32_t>(payload_bytes),
+                                 .queue = id,
+                                 .position = begin,
+                                 .rows = rows,
+                                 .payload_crc = crc};
     inflight_gauge_.add(1);
     const auto asked = clock_.steady_now();
+    {
+        const MutexLock lock(mutex_);
+        inflight_gauge_.add(-1);
+        lock_seconds_.observe(static_cast<double>(clock_.steady_now().value - asked.value) * 1e-9);
+        auto lsn = append_rows_locked(header, payload);
+        if (lsn || lsn.error().code() != ErrorCode::kResourceExhausted ||
+            segments_.front() == active_ || segments_.front()->live_bytes > 0) {
+            return lsn;
+        }
+    }
+    // The oldest segment was in use when its last row went, and nothing was truncated since.
+    (void)collect_garbage();
     const MutexLock lock(mutex_);
-    inflight_gauge_.add(-1);
-    lock_seconds_.observe(static_cast<double>(clock_.steady_now().value - asked.value) * 1e-9);
+    return append_rows_locked(header, payload);
+}
+
+Result<Lsn> WalLog::append_rows_locked(const WalRecordHeader& header,
+                                       std::span<const Bytes> payload) {
     MS_TRY_VOID(check_writable_locked());
-    while (mend_needed_) {
+    while (mend_error_.has_value()) {
         // Without space: goes on by itself once there is some.
         MS_TRY_VOID(wait_locked(Lsn{next_lsn_.value - 1}, false));
     }
     if (pending_bytes_locked() > kPendingBytesMax) {
         MS_TRY_VOID(wait_locked(Lsn{next_lsn_.value - 1}, false));
     }
-    const auto found = queues_.find(id);
+    const auto found = queues_.find(header.queue);
     if (found == queues_.end()) {
-        return Error(ErrorCode::kNotFound, fmt::format("the log has no queue {}", id.value));
+        return Error(ErrorCode::kNotFound,
+                     fmt::format("the log has no queue {}", header.queue.value));
     }
-    if (found->second.next != begin) {
+    auto& queue = found->second;
+    if (queue.next != header.position) {
         return Error(ErrorCode::kInternal,
                      fmt::format("queue {} is at position {}, a batch begins at {}",
-                                 id.value,
-                                 found->second.next.value,
-                                 begin.value));
+                                 header.queue.value,
+                                 queue.next.value,
+                                 header.position.value));
     }
+    const auto size = record_bytes(header.payload_bytes);
     MS_TRY_VOID(ensure_room_locked(size, Purpose::kRows));
+    no_space_ = false;
     const auto offset = active_->used_bytes;
-    const auto lsn = append_record_locked({.kind = WalRecordKind::kBatch,
-                                           .queue = id,
-                                           .position = begin,
-                                           .rows = rows,
-                                           .payload_crc = crc},
-                                          payload);
-    const Position end{begin.value + rows};
-    found->second.next = end;
-    found->second.extents.push_back({.begin = begin,
-                                     .end = end,
-                                     .payload_bytes = static_cast<std::uint32_t>(payload_bytes),
-                                     .offset = offset,
-                                     .segment = active_});
-    active_->live_bytes += size;
+    const auto lsn = append_record_locked(header, payload);
+    queue.next = Position{header.position.value + header.rows};
+    queue.extents.push_back({.begin = header.position,
+                             .rows = header.rows,
+                             .payload_bytes = header.payload_bytes,
+                             .segment = active_->number,
+                             .offset = offset,
+                             .lsn = lsn});
+    active_->add_live(header.queue, size);
     return lsn;
+}
+
+Result<> WalLog::check_writable() {
+    const MutexLock lock(mutex_);
+    MS_TRY_VOID(check_writable_locked());
+    while (mend_error_.has_value()) {
+        MS_TRY_VOID(wait_locked(Lsn{next_lsn_.value - 1}, false));
+    }
+    return {};
 }
 
 Result<> WalLog::create_queue(const RequestContext& context, QueueId queue, Bytes description) {
@@ -349,9 +275,31 @@ Result<> WalLog::create_queue(const RequestContext& context, QueueId queue, Byte
                                          description));
         queues_[queue].description.assign(description.begin(), description.end());
     }
-    MS_TRY_VOID(commit(context, lsn));
-    MS_PASS_FAILPOINT(wal_queue_created);
-    return {};
+    const auto finish = [&]() -> Result<> {
+        MS_PASS_FAILPOINT(wal_queue_appended);
+        MS_TRY_VOID(commit(context, lsn));
+        MS_PASS_FAILPOINT(wal_queue_created);
+        return {};
+    };
+    auto done = finish();
+    if (!done) {
+        // The record may turn durable all the same; a deletion behind it makes it mean nothing.
+        const MutexLock lock(mutex_);
+        (void)append_bookkeeping_locked({.kind = WalRecordKind::kQueueDeleted, .queue = queue}, {});
+        drop_queue_locked(queue);
+    }
+    return done;
+}
+
+void WalLog::drop_queue_locked(QueueId id) {
+    const auto found = queues_.find(id);
+    if (found == queues_.end()) {
+        return;
+    }
+    for (const auto& extent : found->second.extents) {
+        find_segment_locked(extent.segment)->drop_live(id, record_bytes(extent.payload_bytes));
+    }
+    queues_.erase(found);
 }
 
 Result<> WalLog::write_and_sync(std::deque<Chunk>& chunks, const SegmentList& earlier, bool sync) {
@@ -372,6 +320,9 @@ Result<> WalLog::write_and_sync(std::deque<Chunk>& chunks, const SegmentList& ea
         }
     }
     for (const auto& segment : segments) {
+        if (segment->file == nullptr) {
+            MS_TRY(segment->file, fs_.open(segment->path, OpenMode::kReadWrite));
+        }
         MS_TRY_VOID(segment->file->sync());
     }
     MS_PASS_FAILPOINT(wal_after_sync);
@@ -409,10 +360,14 @@ Result<> WalLog::wait_locked(Lsn lsn, bool synced) {
 }
 
 Result<> WalLog::lead_locked(bool synced) {
+    if (mend_error_.has_value() && clock_.steady_now() < mend_retry_at_) {
+        return *mend_error_;
+    }
     syncing_ = true;
     const bool sync = synced || options_.flush_strategy != WalFlushStrategy::kNone;
     std::deque<Chunk> chunks;
-    if (options_.flush_strategy == WalFlushStrategy::kEveryWrite && !mend_needed_ &&
+    const auto mend_first = mend_error_;
+    if (options_.flush_strategy == WalFlushStrategy::kEveryWrite && !mend_first.has_value() &&
         !pending_.empty()) {
         // One record a sync; a segment's header goes with the record behind it.
         do {
@@ -426,11 +381,10 @@ Result<> WalLog::lead_locked(bool synced) {
     if (sync) {
         std::ranges::copy_if(segments_, std::back_inserter(earlier), &Segment::unsynced);
     }
-    const bool mend_first = mend_needed_;
     mutex_.unlock();
     const auto started = clock_.steady_now();
-    auto done = mend_first ? Result<>(Error(ErrorCode::kResourceExhausted, "no space before"))
-                           : write_and_sync(chunks, earlier, sync);
+    auto done =
+        mend_first.has_value() ? Result<>(*mend_first) : write_and_sync(chunks, earlier, sync);
     if (!done) {
         sync_errors_.add();
         const auto cause = std::move(done).error();
@@ -445,15 +399,18 @@ Result<> WalLog::lead_locked(bool synced) {
     if (!done) {
         return failed_locked(chunks, std::move(done).error());
     }
-    for (const auto& segment : earlier) {
-        segment->unsynced = false;
-    }
-    published_locked(chunks, sync);
+    published_locked(chunks, earlier, sync);
     return {};
 }
 
-void WalLog::published_locked(std::deque<Chunk>& chunks, bool sync) {
-    mend_needed_ = false;
+void WalLog::published_locked(std::deque<Chunk>& chunks, const SegmentList& earlier, bool sync) {
+    mend_error_.reset();
+    for (const auto& segment : earlier) {
+        segment->unsynced = false;
+        if (segment != active_) {
+            full_.push_back(segment);
+        }
+    }
     for (auto& chunk : chunks) {
         records_total_.add(static_cast<double>(chunk.records));
         bytes_total_.add(static_cast<double>(chunk.bytes.size()));
@@ -468,21 +425,7 @@ void WalLog::published_locked(std::deque<Chunk>& chunks, bool sync) {
         ++syncs_;
         syncs_total_.add();
     }
-}
-
-Error WalLog::failed_locked(std::deque<Chunk>& chunks, Error error) {
-    if (error.code() == ErrorCode::kResourceExhausted) {
-        mend_needed_ = true;
-        pending_.insert(pending_.begin(),
-                        std::make_move_iterator(chunks.begin()),
-                        std::make_move_iterator(chunks.end()));
-        return error;
-    }
-    read_only_ = true;
-    read_only_gauge_.set(1);
-    log_error("the write-ahead log is read-only: nothing more is acknowledged",
-              {{"error", error.message()}});
-    return error;
+    seal_locked();
 }
 
 Result<> WalLog::commit(const RequestContext& context, Lsn lsn) {
@@ -491,7 +434,8 @@ Result<> WalLog::commit(const RequestContext& context, Lsn lsn) {
     {
         const MutexLock lock(mutex_);
         MS_TRY_VOID(wait_locked(lsn, false));
-        if (spare_ != nullptr || active_->used_bytes * 2 <= active_->file_bytes) {
+        if (spare_ != nullptr || active_->used_bytes * 2 <= active_->file_bytes ||
+            clock_.steady_now() < spare_retry_at_) {
             return {};
         }
     }

@@ -3,23 +3,24 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "common/mutex.h"
 #include "wal/wal.h"
 #include "wal/wal_format.h"
+#include "wal/wal_reader.h"
 #include "wal/wal_replay.h"
 
 namespace molesignal {
 
 /// The one implementation of Wal.
 ///
-/// Appends copy into chunks of memory under `mutex_`; the first waiter of a
-/// commit writes and syncs all chunks without the lock, then wakes the others.
-/// Segments are removed strictly from the oldest on, so that a missing LSN
-/// always means damage; what is still needed of an old segment is appended
-/// again.
+/// Appends copy into chunks of memory under `mutex_`; the first waiter of a commit writes and syncs
+/// all chunks without the lock, then wakes the others. Segments are removed strictly from the
+/// oldest on, so that a missing LSN always means damage; what is still needed of an old segment is
+/// appended again. Only segments with something to be written or synced keep a descriptor.
 class WalLog final : public Wal {
 public:
     WalLog(std::string directory,
@@ -29,13 +30,17 @@ public:
            MetricRegistry& metrics);
     ~WalLog() override;
 
-    /// Takes over what index_log found and starts a new segment.
+    /// Takes over what index_log found and starts a new segment. `lock` is held from here on.
     Result<> start(const RequestContext& context,
                    WalIndex index,
-                   const std::function<Result<>(const WalBatch&)>& on_batch);
+                   std::unique_ptr<DirectoryLock> lock);
 
-    const WalReplayStats& replay_stats() const override { return replay_stats_; }
+    std::uint64_t log_id() const override { return log_id_; }
+    Result<> replay(const RequestContext& context,
+                    const std::function<Result<>(const WalBatch&)>& on_batch) override;
+    WalReplayStats replay_stats() const override;
     std::vector<WalQueue> queues() const override;
+    Result<> check_writable() override;
     Result<> create_queue(const RequestContext& context, QueueId queue, Bytes description) override;
     Result<Lsn> append(QueueId queue,
                        Position begin,
@@ -46,60 +51,88 @@ public:
     Result<> truncate(const RequestContext& context, QueueId queue, Position position) override;
     Result<> delete_queue(const RequestContext& context, QueueId queue) override;
     WalStats stats() const override;
+    std::optional<QueueId> pinning_queue() const override;
+    bool release_reserve() override;
+    void maintain() override;
     Result<> close(const RequestContext& context) override;
 
 private:
     struct Segment {
         std::uint64_t number = 0;
         std::string path;
-        std::unique_ptr<File> file;
+        std::unique_ptr<File> file;  ///< Null once it is sealed; readers open their own.
         std::uint64_t file_bytes = 0;
         std::uint64_t used_bytes = 0;
         std::uint64_t live_bytes = 0;
+        std::map<QueueId, std::uint64_t> live;  ///< The same by queue; no zeros.
         Lsn first_lsn;
         bool damaged = false;   ///< Goes to quarantine/ instead of being unlinked.
         bool evict = false;     ///< Accepted without a readable header: to be rewritten soon.
         bool unsynced = false;  ///< Written without a sync (WalFlushStrategy::kNone).
+
+        void add_live(QueueId queue, std::uint64_t bytes) {
+            live_bytes += bytes;
+            live[queue] += bytes;
+        }
+        void drop_live(QueueId queue, std::uint64_t bytes);
     };
+    using SegmentPointer = std::shared_ptr<Segment>;
+    using SegmentList = std::vector<SegmentPointer>;
     /// Consecutive bytes of one segment that are not durable yet.
     struct Chunk {
-        std::shared_ptr<Segment> segment;
+        SegmentPointer segment;
         std::uint64_t offset = 0;
         ByteBuffer bytes;
         Lsn last_lsn;
         std::uint64_t records = 0;
     };
-    struct Extent {
-        Position begin;
-        Position end;
-        std::uint32_t payload_bytes = 0;
-        std::uint64_t offset = 0;
-        std::shared_ptr<Segment> segment;
-    };
     struct Queue {
         ByteBuffer description;
         Position truncated;
         Position next;
-        std::deque<Extent> extents;
+        std::deque<WalExtent> extents;  ///< Ascending by position.
     };
     enum class Purpose : std::uint8_t { kRows = 1, kBookkeeping = 2 };
 
-    Result<> deliver(const RequestContext& context,
-                     const std::function<Result<>(const WalBatch&)>& on_batch);
-    Result<std::shared_ptr<Segment>> create_segment(std::uint64_t bytes, Purpose purpose);
-    Result<std::shared_ptr<Segment>> make_segment_file(std::uint64_t number, std::uint64_t bytes);
-    void activate_locked(std::shared_ptr<Segment> segment) MS_REQUIRES(mutex_);
+    // wal_start.cc
+    Result<> adopt_segments_locked(const WalIndex& index) MS_REQUIRES(mutex_);
+    void adopt_queues_locked(WalIndex& index) MS_REQUIRES(mutex_);
+    Result<> set_unreadable_aside(const WalIndex& index);
+    Result<> replay_queue(const RequestContext& context,
+                          QueueId id,
+                          WalRecordReader& reader,
+                          const std::function<Result<>(const WalBatch&)>& on_batch);
+    void lose_extent(QueueId id, std::size_t index, const Error& why);
+    Result<> count_quarantined();
+    void check_reserve();
+
+    // wal_segments.cc
+    Result<SegmentPointer> make_segment_file(std::uint64_t number, std::uint64_t bytes);
+    Result<SegmentPointer> make_bookkeeping_segment_locked(std::uint64_t bytes,
+                                                           std::uint64_t bytes_min)
+        MS_REQUIRES(mutex_);
+    void activate_locked(SegmentPointer segment) MS_REQUIRES(mutex_);
     Result<> ensure_room_locked(std::uint64_t bytes, Purpose purpose) MS_REQUIRES(mutex_);
-    Result<> check_budget_locked(std::uint64_t new_bytes) MS_REQUIRES(mutex_);
-    Lsn append_record_locked(WalRecordHeader header, std::span<const Bytes> payload)
-        MS_REQUIRES(mutex_);
-    Result<Lsn> append_bookkeeping_locked(WalRecordHeader header, Bytes payload)
-        MS_REQUIRES(mutex_);
+    Result<> check_budget_locked(std::uint64_t new_bytes) const MS_REQUIRES(mutex_);
+    Result<> check_space_locked(std::uint64_t new_bytes) MS_REQUIRES(mutex_);
+    void seal_locked() MS_REQUIRES(mutex_);
+    void make_spare();
+    void drop_spare_locked() MS_REQUIRES(mutex_);
+    bool release_reserve_locked(std::uint64_t wanted) MS_REQUIRES(mutex_);
+    void rebuild_reserve();
+    SegmentPointer find_segment_locked(std::uint64_t number) const MS_REQUIRES(mutex_);
     std::vector<WalCheckpointQueue> queue_table_locked() const MS_REQUIRES(mutex_);
     std::uint64_t bytes_on_disk_locked() const MS_REQUIRES(mutex_);
     std::uint64_t live_bytes_locked() const MS_REQUIRES(mutex_);
 
-    using SegmentList = std::vector<std::shared_ptr<Segment>>;
+    // wal_log.cc
+    Result<Lsn> append_rows_locked(const WalRecordHeader& header, std::span<const Bytes> payload)
+        MS_REQUIRES(mutex_);
+    Lsn append_record_locked(WalRecordHeader header, std::span<const Bytes> payload)
+        MS_REQUIRES(mutex_);
+    Result<Lsn> append_bookkeeping_locked(WalRecordHeader header, Bytes payload)
+        MS_REQUIRES(mutex_);
+    void drop_queue_locked(QueueId id) MS_REQUIRES(mutex_);
     /// Writes `chunks`; syncs `earlier` and what was written, in the order of the
     /// log, if `sync`.
     Result<> write_and_sync(std::deque<Chunk>& chunks, const SegmentList& earlier, bool sync);
@@ -108,60 +141,74 @@ private:
     Result<> wait_locked(Lsn lsn, bool synced) MS_REQUIRES(mutex_);
     /// Writes and syncs for all who wait. Lets go of the lock meanwhile.
     Result<> lead_locked(bool synced) MS_REQUIRES(mutex_);
-    void published_locked(std::deque<Chunk>& chunks, bool sync) MS_REQUIRES(mutex_);
+    void published_locked(std::deque<Chunk>& chunks, const SegmentList& earlier, bool sync)
+        MS_REQUIRES(mutex_);
+    Result<> check_writable_locked() const MS_REQUIRES(mutex_);
+    std::uint64_t pending_bytes_locked() const MS_REQUIRES(mutex_);
+
+    // wal_mend.cc
     /// After a failed round: goes on without space when there is some again, or
     /// turns read-only.
     Error failed_locked(std::deque<Chunk>& chunks, Error error) MS_REQUIRES(mutex_);
-    Result<> check_writable_locked() const MS_REQUIRES(mutex_);
-    std::uint64_t pending_bytes_locked() const MS_REQUIRES(mutex_);
     /// After a failed write or sync: moves what is not durable to a new segment.
     /// On failure `failed` holds all that is still to be moved.
     Result<> mend(std::deque<Chunk>& failed, const Error& cause);
-    Result<std::shared_ptr<Segment>> make_bookkeeping_segment_locked(std::uint64_t bytes)
+    void move_records_locked(std::deque<Chunk>& chunks, const SegmentPointer& to, Chunk& moved)
         MS_REQUIRES(mutex_);
-    Result<> set_unreadable_aside(const WalIndex& index);
-    void make_spare();
-    void drop_spare_locked() MS_REQUIRES(mutex_);
-    void move_records_locked(std::deque<Chunk>& chunks,
-                             const std::shared_ptr<Segment>& to,
-                             Chunk& moved) MS_REQUIRES(mutex_);
+    /// Says in the log that everything before is on stable storage.
+    Result<> write_mark_locked() MS_REQUIRES(mutex_);
 
+    // wal_maintenance.cc
     Result<> collect_garbage();
-    void collect_at_start();
     Result<bool> collect_oldest();
-    Result<> rewrite_oldest(const std::shared_ptr<Segment>& segment);
+    bool worth_collecting_locked() const MS_REQUIRES(mutex_);
+    Result<> rewrite(const RequestContext& context, const SegmentPointer& segment);
+    Result<> rewrite_record_locked(const WalScannedRecord& record, const SegmentPointer& from)
+        MS_REQUIRES(mutex_);
+    void drop_unreadable_locked(const SegmentPointer& segment) MS_REQUIRES(mutex_);
     Result<> retire(const Segment& segment);
-    void rebuild_reserve();
+    void report_damage_locked(const SegmentPointer& segment,
+                              std::uint64_t records,
+                              std::string finding) MS_REQUIRES(mutex_);
 
     const std::string directory_;
     const WalOptions options_;
     FileSystem& fs_;
     Clock& clock_;
+    std::unique_ptr<DirectoryLock> lock_;
     std::uint64_t log_id_ = 0;
     std::uint64_t epoch_ = 0;
     Lsn accepted_lsn_;
     Lsn run_first_lsn_;
-    WalReplayStats replay_stats_;
 
     mutable Mutex mutex_;
     CondVar synced_;
+    WalReplayStats replay_stats_ MS_GUARDED_BY(mutex_);
     std::map<QueueId, Queue> queues_ MS_GUARDED_BY(mutex_);
-    std::deque<std::shared_ptr<Segment>> segments_ MS_GUARDED_BY(mutex_);
-    std::shared_ptr<Segment> active_ MS_GUARDED_BY(mutex_);
-    std::shared_ptr<Segment> spare_ MS_GUARDED_BY(mutex_);
+    std::deque<SegmentPointer> segments_ MS_GUARDED_BY(mutex_);  ///< Ascending by number.
+    SegmentPointer active_ MS_GUARDED_BY(mutex_);
+    SegmentPointer spare_ MS_GUARDED_BY(mutex_);
+    std::deque<SegmentPointer> full_ MS_GUARDED_BY(mutex_);  ///< To be sealed once durable.
     std::deque<Chunk> pending_ MS_GUARDED_BY(mutex_);
     std::vector<ByteBuffer> free_buffers_ MS_GUARDED_BY(mutex_);
     std::uint64_t next_number_ MS_GUARDED_BY(mutex_) = 1;
     Lsn next_lsn_ MS_GUARDED_BY(mutex_){1};
-    Lsn durable_lsn_ MS_GUARDED_BY(mutex_);  ///< By the flush strategy: may be acknowledged.
-    Lsn synced_lsn_ MS_GUARDED_BY(mutex_);   ///< On stable storage; what records say.
-    bool mend_needed_ MS_GUARDED_BY(mutex_) =
-        false;  ///< No space to move what failed; tried again.
+    Lsn durable_lsn_ MS_GUARDED_BY(mutex_);    ///< By the flush strategy: may be acknowledged.
+    Lsn synced_lsn_ MS_GUARDED_BY(mutex_);     ///< On stable storage; what records say.
+    Lsn named_lsn_ MS_GUARDED_BY(mutex_);      ///< The highest durable LSN that a record says.
+    Lsn last_data_lsn_ MS_GUARDED_BY(mutex_);  ///< Of the last record that is no mark.
+    SteadyNanos last_append_at_ MS_GUARDED_BY(mutex_);
+    /// No space to move what failed: tried again from `mend_retry_at_` on.
+    std::optional<Error> mend_error_ MS_GUARDED_BY(mutex_);
+    SteadyNanos mend_retry_at_ MS_GUARDED_BY(mutex_);
+    SteadyNanos spare_retry_at_ MS_GUARDED_BY(mutex_);
     bool syncing_ MS_GUARDED_BY(mutex_) = false;
     bool making_spare_ MS_GUARDED_BY(mutex_) = false;
     bool collecting_ MS_GUARDED_BY(mutex_) = false;
     bool read_only_ MS_GUARDED_BY(mutex_) = false;
+    bool no_space_ MS_GUARDED_BY(mutex_) = false;  ///< The disk had none for the last segment.
     bool has_reserve_ MS_GUARDED_BY(mutex_) = false;
+    bool making_reserve_ MS_GUARDED_BY(mutex_) = false;
     bool closed_ MS_GUARDED_BY(mutex_) = false;
     std::uint64_t appended_records_ MS_GUARDED_BY(mutex_) = 0;
     std::uint64_t appended_bytes_ MS_GUARDED_BY(mutex_) = 0;
@@ -172,10 +219,12 @@ private:
     Counter& syncs_total_;
     Counter& sync_errors_;
     Counter& rewritten_total_;
+    Counter& damaged_total_;
     Histogram& sync_seconds_;
     Histogram& lock_seconds_;
     Gauge& inflight_gauge_;
     Gauge& read_only_gauge_;
+    Gauge& quarantined_gauge_;
 };
 
 }  // namespace molesignal

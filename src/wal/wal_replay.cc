@@ -61,12 +61,15 @@ public:
         }
         merge_discarded();
         // Copies of one LSN stand in two segments after a failed sync was mended.
-        std::ranges::sort(noted_, [](const Noted& a, const Noted& b) {
+        const auto before = [](const Noted& a, const Noted& b) {
             return a.lsn != b.lsn ? a.lsn < b.lsn : a.segment < b.segment;
-        });
+        };
+        if (!std::ranges::is_sorted(noted_, before)) {
+            std::ranges::sort(noted_, before);
+        }
         accept();
         report_headers();
-        noted_ = {};
+        report_bad_blocks();
         settle_queues();
         index_.durable_lsn = durable_;
     }
@@ -77,7 +80,7 @@ private:
         if (!checkpoint) {
             // Its checksum was right: a program wrote it wrong. Rows are kept,
             // descriptions may lack.
-            index_.damage.push_back(
+            index_.stats.findings.push_back(
                 fmt::format("LSN {}: {}", record.header.lsn.value, checkpoint.error().message()));
             return;
         }
@@ -134,7 +137,8 @@ private:
         if (oldest.first_record_offset != kSegmentHeaderBytes) {
             // Nothing says how many records stood there.
             ++index_.stats.damaged_records;
-            index_.damage.push_back(fmt::format("{}: the begin cannot be read", oldest.path));
+            index_.stats.findings.push_back(
+                fmt::format("{}: the begin cannot be read", oldest.path));
             index_.damaged_segments.push_back(oldest.number);
         }
         return noted_.empty() ? 1 : noted_.front().lsn.value;
@@ -156,7 +160,9 @@ private:
         index_.last_lsn = std::max(index_.last_lsn, durable_);
         auto expected = first_expected();
         bool torn = false;
-        for (const auto& noted : noted_) {
+        // Taken off one by one: their memory becomes that of the extents.
+        for (; !noted_.empty(); noted_.pop_front()) {
+            const auto& noted = noted_.front();
             const auto lsn = noted.lsn;
             if (discarded(lsn)) {
                 continue;
@@ -171,6 +177,7 @@ private:
                 torn = lost > damaged;
             }
             if (torn) {
+                ++index_.stats.suspect_records;
                 index_.stats.torn_bytes += record_bytes(noted.payload_bytes);
                 continue;
             }
@@ -195,8 +202,21 @@ private:
         for (const auto& segment : index_.segments) {
             if (!segment.header_valid && segment.records > 0 &&
                 segment.first_record_lsn <= durable_) {
-                index_.damage.push_back(
+                index_.stats.findings.push_back(
                     fmt::format("{}: the segment's header cannot be read", segment.path));
+            }
+        }
+    }
+
+    /// Loud whatever stood there: the device fails.
+    void report_bad_blocks() {
+        for (const auto* group : {&index_.segments, &index_.unreadable}) {
+            for (const auto& segment : *group) {
+                if (segment.bad_bytes > 0) {
+                    index_.stats.findings.push_back(fmt::format(
+                        "{}: the device cannot read {} bytes", segment.path, segment.bad_bytes));
+                    index_.damaged_segments.push_back(segment.number);
+                }
             }
         }
     }
@@ -214,7 +234,7 @@ private:
                 holder = &segment;
             }
         }
-        index_.damage.push_back(
+        index_.stats.findings.push_back(
             fmt::format("{}: {} durable records between LSN {} and {} cannot be read",
                         holder == nullptr ? "log" : holder->path,
                         lost,
@@ -267,6 +287,8 @@ private:
                 index_.queues[noted.queue] = {};
                 index_.queues[noted.queue].deleted = true;
                 break;
+            case WalRecordKind::kMark:
+                break;  // Its durable LSN is all that it says.
             case WalRecordKind::kCheckpoint:
                 if (const auto found = checkpoints_.find(noted.lsn); found != checkpoints_.end()) {
                     apply_checkpoint(found->second);
@@ -314,12 +336,15 @@ private:
     /// Of copies the newest wins: it lies in the segment that stays longest.
     /// Batches that overlap without being copies can only come from a tail that
     /// an earlier start dropped; the newest wins too.
-    static void remove_copies(std::vector<WalExtent>& extents) {
-        std::ranges::sort(extents, [](const WalExtent& a, const WalExtent& b) {
+    static void remove_copies(std::deque<WalExtent>& extents) {
+        const auto before = [](const WalExtent& a, const WalExtent& b) {
             return a.begin != b.begin ? a.begin < b.begin
                    : a.lsn != b.lsn   ? a.lsn > b.lsn
                                       : a.segment > b.segment;
-        });
+        };
+        if (!std::ranges::is_sorted(extents, before)) {
+            std::ranges::sort(extents, before);
+        }
         const auto copies = std::ranges::unique(extents, {}, &WalExtent::begin);
         extents.erase(copies.begin(), copies.end());
         const auto overlap = [](const WalExtent& a, const WalExtent& b) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -11,19 +12,9 @@
 #include "io/file_system.h"
 #include "wal/wal.h"
 #include "wal/wal_format.h"
+#include "wal/wal_reader.h"
 
 namespace molesignal {
-
-/// A batch record on disk.
-struct WalExtent {
-    Position begin;
-    std::uint32_t rows = 0;
-    std::uint32_t payload_bytes = 0;
-    std::uint64_t segment = 0;  ///< Number.
-    std::uint64_t offset = 0;   ///< Of the record's header.
-    Lsn lsn;
-    Position end() const { return Position{begin.value + rows}; }
-};
 
 /// A valid record met while scanning; `payload` lives during the call.
 struct WalScannedRecord {
@@ -49,12 +40,14 @@ struct WalScannedSegment {
     /// Bytes between valid records, or a damaged header: something was written
     /// and cannot be read.
     std::uint64_t unreadable_bytes = 0;
+    std::uint64_t bad_bytes = 0;  ///< In blocks that the device does not read any more.
 };
 
 /// Reads one segment from front to back and calls `visit` for every valid
 /// record; after something unreadable it searches for the next valid record.
 /// What the file holds makes it fail only if the header is whole and of another
-/// format version (kConflict).
+/// format version (kConflict). Blocks that the device does not read count as zeros;
+/// kUnavailable if there are many of them: then the device is lost, not a sector.
 Result<WalScannedSegment> scan_segment(
     const RequestContext& context,
     FileSystem& fs,
@@ -68,7 +61,7 @@ struct WalReplayQueue {
     Position truncated;
     Position next;
     bool deleted = false;
-    std::vector<WalExtent> extents;  ///< Live ones, ascending, each position once.
+    std::deque<WalExtent> extents;  ///< Live ones, ascending, each position once.
 };
 
 /// Everything the log's records say, before any payload is delivered.
@@ -79,19 +72,18 @@ struct WalIndex {
     /// they were begun.
     std::vector<WalScannedSegment> unreadable;
     std::map<QueueId, WalReplayQueue> queues;
-    WalReplayStats stats;
-    Lsn last_lsn;      ///< Highest LSN seen anywhere, discarded or not.
-    Lsn accepted_lsn;  ///< Highest LSN that counts.
-    Lsn durable_lsn;   ///< Highest LSN that any record or header knows to be on
-                       ///< stable storage.
+    WalReplayStats stats;  ///< Its findings are the damage.
+    Lsn last_lsn;          ///< Highest LSN seen anywhere, discarded or not.
+    Lsn accepted_lsn;      ///< Highest LSN that counts.
+    Lsn durable_lsn;       ///< Highest LSN that any record or header knows to be on
+                           ///< stable storage.
     std::uint64_t log_id = 0;
     std::uint64_t last_number = 0;
-    std::vector<std::string> damage;  ///< For people, one finding a line.
     std::vector<std::uint64_t> damaged_segments;
 };
 
 /// Reads all segments of `directory`, one after the other, and decides what
-/// counts (docs/formats/wal.md, "What a replay accepts"). Keeps about 100 bytes
+/// counts (docs/formats/wal.md, "What a replay accepts"). Keeps about 50 bytes
 /// for each record. kConflict: a segment of another log or of a format that
 /// this program does not read.
 Result<WalIndex> index_log(const RequestContext& context,

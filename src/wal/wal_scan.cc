@@ -2,6 +2,7 @@
 // be read.
 #include <algorithm>
 #include <optional>
+#include <set>
 
 #include <fmt/format.h>
 
@@ -25,17 +26,54 @@ public:
             buffer_.resize(
                 std::min(std::max<std::uint64_t>(count, kWindowBytes), file_bytes_ - offset));
             begin_ = offset;
-            MS_TRY(const auto got, file_.read_at(offset, buffer_));
-            buffer_.resize(got);
-            count = std::min<std::uint64_t>(count, got);
+            auto got = read_twice(file_, offset, buffer_);
+            if (!got && got.error().code() == ErrorCode::kUnavailable) {
+                got = read_around_bad_blocks();
+            }
+            buffer_.resize(got.value_or(0));
+            MS_TRY_VOID(std::move(got));
+            count = std::min<std::uint64_t>(count, buffer_.size());
         }
         return Bytes(buffer_).subspan(offset - begin_, count);
     }
 
+    /// In blocks that could not be read.
+    std::uint64_t bad_bytes() const { return bad_blocks_.size() * kBlockBytes; }
+
 private:
+    /// Fills the window block by block; one that the device does not read is zeros.
+    Result<std::size_t> read_around_bad_blocks() {
+        std::size_t done = 0;
+        while (done < buffer_.size()) {
+            const auto offset = begin_ + done;
+            const auto count =
+                std::min<std::uint64_t>(buffer_.size() - done, kBlockBytes - offset % kBlockBytes);
+            const auto block = MutableBytes(buffer_).subspan(done, count);
+            auto got = read_twice(file_, offset, block);
+            if (!got) {
+                bad_blocks_.insert(offset / kBlockBytes);
+                if (got.error().code() != ErrorCode::kUnavailable ||
+                    bad_blocks_.size() > kBadBlocksMax) {
+                    return got;
+                }
+                std::ranges::fill(block, std::byte{0});
+                got = count;
+            }
+            done += *got;
+            if (*got < count) {
+                break;
+            }
+        }
+        return done;
+    }
+
     static constexpr std::uint64_t kWindowBytes = 1U << 20U;
+    static constexpr std::uint64_t kBlockBytes = 4096;
+    /// More than this is no bad sector: the device is lost, and what it holds may come back.
+    static constexpr std::size_t kBadBlocksMax = 256;
     File& file_;
     std::uint64_t file_bytes_;
+    std::set<std::uint64_t> bad_blocks_;
     std::uint64_t begin_ = 0;
     ByteBuffer buffer_;
 };
@@ -78,6 +116,7 @@ public:
 
     /// Bytes after the last valid record that are not zero.
     std::uint64_t tail() const { return tail_; }
+    std::uint64_t bad_bytes() const { return window_.bad_bytes(); }
 
 private:
     Result<> read_header() {
@@ -193,6 +232,8 @@ Result<WalScannedSegment> scan_segment(
     }
     SegmentScan scan(context, *file, segment);
     MS_TRY_VOID(scan.run(visit));
+    segment.bad_bytes = scan.bad_bytes();
+    segment.never_written = segment.never_written && segment.bad_bytes == 0;
     if (!segment.never_written) {
         segment.unreadable_bytes += scan.tail();
     }

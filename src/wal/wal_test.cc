@@ -24,15 +24,18 @@ struct Fixture {
 
     std::unique_ptr<Wal> open() {
         replayed.clear();
-        auto opened = Wal::open(
-            context, "wal", options, fs, clock, metrics, [this](const WalBatch& batch) -> Result<> {
-                const auto key = std::pair(batch.queue.value, batch.begin.value);
-                EXPECT_FALSE(replayed.contains(key)) << "delivered twice";
-                replayed[key] = std::string(as_text(batch.payload));
-                return {};
-            });
+        auto opened = Wal::open(context, "wal", options, fs, clock, metrics);
         EXPECT_TRUE(opened) << opened.error().message();
-        return opened ? std::move(*opened) : nullptr;
+        if (!opened) {
+            return nullptr;
+        }
+        EXPECT_TRUE((*opened)->replay(context, [this](const WalBatch& batch) -> Result<> {
+            const auto key = std::pair(batch.queue.value, batch.begin.value);
+            EXPECT_FALSE(replayed.contains(key)) << "delivered twice";
+            replayed[key] = std::string(as_text(batch.payload));
+            return {};
+        }));
+        return std::move(*opened);
     }
     Lsn append(Wal& wal,
                std::uint64_t queue,

@@ -58,7 +58,7 @@ def request_bytes(lines, known):
     head, body = lines[:split], "\n".join(lines[split + 1:]).encode().decode("unicode_escape").encode("latin-1")
     names = {line.split(":")[0].lower() for line in head[1:]}
     if "host" not in names:
-        head.append("Host: test")
+        head.append("Host: localhost")
     if body and not names & {"content-length", "transfer-encoding"}:
         head.append(f"Content-Length: {len(body)}")
     return "\r\n".join(head).encode("latin-1") + b"\r\n\r\n" + body

@@ -181,7 +181,7 @@ std::string StoreScript::Parts::ingest(const DataCommand& command) {
                          org,
                          StreamType::kLogs,
                          name,
-                         std::move(decoded->batch),
+                         std::move(decoded->batches),
                          body.size(),
                          commit == "force" ? CommitMode::kForce : CommitMode::kAuto);
     if (!receipt) {

@@ -52,24 +52,22 @@ private:
         options_.total_bytes_max = static_cast<std::uint64_t>(
             command.number("total", static_cast<std::int64_t>(options_.total_bytes_max)));
         std::string out;
-        auto opened = Wal::open(context_,
-                                kDirectory,
-                                options_,
-                                *faults_,
-                                clock_,
-                                metrics_,
-                                [&out](const WalBatch& batch) -> Result<> {
-                                    out += fmt::format("queue {} rows {}..{}: {}\n",
-                                                       batch.queue.value,
-                                                       batch.begin.value,
-                                                       batch.begin.value + batch.rows,
-                                                       shortened(as_text(batch.payload)));
-                                    return {};
-                                });
+        auto opened = Wal::open(context_, kDirectory, options_, *faults_, clock_, metrics_);
         if (!opened) {
-            return out + error_line(opened.error());
+            return error_line(opened.error());
         }
         wal_ = std::move(*opened);
+        const auto delivered = wal_->replay(context_, [&out](const WalBatch& batch) -> Result<> {
+            out += fmt::format("queue {} rows {}..{}: {}\n",
+                               batch.queue.value,
+                               batch.begin.value,
+                               batch.begin.value + batch.rows,
+                               shortened(as_text(batch.payload)));
+            return {};
+        });
+        if (!delivered) {
+            return out + error_line(delivered.error());
+        }
         for (const auto& queue : wal_->queues()) {
             out += fmt::format("queue {} '{}' from {} to {}\n",
                                queue.queue.value,

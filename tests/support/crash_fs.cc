@@ -469,6 +469,16 @@ Result<std::vector<DirectoryEntry>> CrashFs::list(const std::string& path) {
     return entries;
 }
 
+void CrashFs::leave_directory_unsynced(const std::string& path) {
+    auto& state = *state_;
+    const MutexLock lock(state.mutex);
+    MS_ASSERT(state.has_directory(parent_path(path)) && state.find(path) == nullptr);
+    state.begin_operation();
+    auto node = std::make_shared<Node>();
+    node->is_directory = true;
+    state.change_name(path, std::move(node));
+}
+
 Result<> CrashFs::create_directories(const std::string& path) {
     auto& state = *state_;
     const MutexLock lock(state.mutex);
@@ -547,6 +557,9 @@ Result<std::unique_ptr<DirectoryLock>> CrashFs::lock_directory(const std::string
             auto& state = *state_;
             const MutexLock lock(state.mutex);
             state.locks.erase(path_);
+        }
+        std::string identity() const override {
+            return fmt::format("{}-{}", fmt::ptr(state_.get()), path_);
         }
 
     private:

@@ -47,6 +47,10 @@ public:
     /// The clone that snapshot_before asked for; null if operation `number` did not come.
     std::unique_ptr<CrashFs> take_snapshot();
 
+    /// Makes a directory whose name is not durable, as a process leaves it that was killed between
+    /// making it and syncing its parent. The parent exists.
+    void leave_directory_unsynced(const std::string& path);
+
     Result<std::unique_ptr<File>> open(const std::string& path, OpenMode mode) override;
     Result<> rename(const std::string& from, const std::string& to) override;
     Result<> remove(const std::string& path) override;

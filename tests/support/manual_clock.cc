@@ -1,5 +1,7 @@
 #include "tests/support/manual_clock.h"
 
+#include <algorithm>
+
 namespace molesignal {
 
 UnixNanos ManualClock::now() const {
@@ -16,7 +18,7 @@ SteadyNanos ManualClock::steady_now() const {
 void ManualClock::wait_until(Mutex& mutex,
                              CondVar& condition,
                              SteadyNanos deadline) MS_NO_THREAD_SAFETY_ANALYSIS {
-    Waiter waiter{.mutex = &mutex, .condition = &condition};
+    Waiter waiter{.mutex = &mutex, .condition = &condition, .deadline = deadline};
     {
         const MutexLock lock(mutex_);
         if (steady_ >= deadline) {
@@ -72,7 +74,12 @@ void ManualClock::set_wall(UnixNanos to) {
 
 void ManualClock::await_waiters(std::size_t count) {
     const MutexLock lock(mutex_);
-    while (waiters_.size() < count) {
+    const auto waiting = [this]() MS_REQUIRES(mutex_) {
+        // Whoever is past its deadline has only not got around to leave.
+        return static_cast<std::size_t>(std::ranges::count_if(
+            waiters_, [now = steady_](const auto* waiter) { return waiter->deadline > now; }));
+    };
+    while (waiting() < count) {
         changed_.wait(mutex_);
     }
 }

@@ -39,6 +39,7 @@ private:
     struct Waiter {
         Mutex* mutex = nullptr;
         CondVar* condition = nullptr;
+        SteadyNanos deadline;
         int notifiers = 0;  ///< Calls of `advance` that still hold pointers to it.
     };
 

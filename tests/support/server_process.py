@@ -16,16 +16,21 @@ def default_binary():
 
 
 class ServerProcess:
-    """One run of the server on a data directory. `addresses` is the ready file's content."""
+    """One run of the server on a data directory. `addresses` is the ready file's content.
 
-    def __init__(self, data_dir, arguments=(), binary=None, environment=None):
+    `prefix` is a command that runs the server's (private_mount, memory_cgroup); `run_dir` gets the ready file and the
+    log, by default the data directory.
+    """
+
+    def __init__(self, data_dir, arguments=(), binary=None, environment=None, prefix=(), run_dir=None):
         self.data_dir = pathlib.Path(data_dir)
-        self.data_dir.mkdir(parents=True, exist_ok=True)
-        self.ready_file = self.data_dir / "ready.json"
+        run_dir = pathlib.Path(run_dir or data_dir)
+        run_dir.mkdir(parents=True, exist_ok=True)
+        self.ready_file = run_dir / "ready.json"
         self.ready_file.unlink(missing_ok=True)
-        self.log_path = self.data_dir / "server.log"
+        self.log_path = run_dir / "server.log"
         self.log = open(self.log_path, "ab")
-        command = [binary or default_binary(), "standalone", "--data-dir", str(self.data_dir),
+        command = [*prefix, binary or default_binary(), "standalone", "--data-dir", str(self.data_dir),
                    "--http-listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0",
                    "--otlp-grpc-listen", "127.0.0.1:0", "--otlp-http-listen", "127.0.0.1:0",
                    "--ready-file", str(self.ready_file), *arguments]

@@ -6,20 +6,30 @@
 
 #include "api/services.h"
 #include "common/clock.h"
+#include "common/memory_budget.h"
 #include "common/result.h"
 
 namespace molesignal {
 
-/// OTLP over gRPC, with the standard health service. Both addresses serve the same.
+/// OTLP over gRPC, with the standard health service. Both addresses serve the same. Thread-safe.
 ///
-/// Calls are decoded and stored on a thread pool; gzip is handled by gRPC. Thread-safe.
+/// A call is judged by its metadata before its message is read; messages are decoded by our own
+/// decoders, so that a limit holds for what they decode to.
 class OtlpGrpcServer {
 public:
     struct Options {
         std::string otlp_listen;  ///< "ip:port"; port 0: any.
         std::string grpc_listen;
-        std::int64_t message_bytes_max = 32 << 20;  ///< http.body_bytes_max, after decompression.
-        std::size_t threads_max = 32;
+        std::size_t message_bytes_max = 32 << 20;   ///< http.body_bytes_max, sent and decoded.
+        std::size_t metadata_bytes_max = 16 << 10;  ///< http.header_bytes_max
+        std::int64_t receive_ms_max = 30'000;   ///< http.body_idle_timeout_ms, for a whole message.
+        std::size_t threads_max = 32;           ///< grpc.threads_max
+        std::size_t queue_requests_max = 1024;  ///< grpc.queue_requests_max
+        /// Messages that are received or worked on, together with the bodies of other protocols.
+        std::shared_ptr<MemoryBudget> body_memory;
+
+        /// By the server's settings.
+        static Options from(const Config& config);
     };
     virtual ~OtlpGrpcServer() = default;
 

@@ -4,13 +4,19 @@
 
 #include <fmt/format.h>
 
+#include "api/error_form.h"
+#include "api/http/browser_guard.h"
+#include "common/assert.h"
 #include "common/log.h"
 
 namespace molesignal {
 namespace {
 
-/// Handlers that take longer than the request's own deadline are bounded by this.
+/// The label of requests that no route fits.
+constexpr std::string_view kUnknownRoute = "unknown";
 constexpr std::chrono::seconds kHandlerDeadline{120};
+/// A flush that is due comes within five minutes.
+constexpr std::chrono::seconds kCommitDeadline{600};
 
 /// All values of the headers that choose an organisation.
 std::vector<std::string> organization_headers(const HttpRequest& request) {
@@ -24,119 +30,233 @@ std::vector<std::string> organization_headers(const HttpRequest& request) {
     return values;
 }
 
-}  // namespace
-
-HttpApi::HttpApi(ApiServices& services) : services_(services) {
-    add_system_routes(routes_, services);
-    add_ingest_routes(routes_, services);
-    add_otlp_routes(routes_, services);
-    add_query_routes(routes_, services);
-    add_stream_routes(routes_, services);
-    add_token_routes(routes_, services);
+RouteTable make_routes(ApiServices& services) {
+    RouteTable routes;
+    add_system_routes(routes, services);
+    add_ingest_routes(routes, services);
+    add_otlp_routes(routes, services);
+    add_query_routes(routes, services);
+    add_stream_routes(routes, services);
+    add_token_routes(routes, services);
     // The document describes the finished table, so its route comes last.
     Route document;
     document.method = "GET";
     document.path = "/api/v1/openapi.json";
     document.permission = Permission::kPublic;
+    document.lane = Lane::kLight;
     document.summary = "This document";
-    document.handler = [this](ApiCall&) -> Result<HttpResponse> {
-        return HttpResponse::json(200, routes_.openapi_json(services_.version));
+    auto text = std::make_shared<std::string>();
+    document.handler = [text](ApiCall&) -> Result<HttpResponse> {
+        return HttpResponse::json(200, *text);
     };
-    routes_.add(std::move(document));
+    routes.add(std::move(document));
+    *text = routes.openapi_json(services.version);
+    return routes;
 }
+
+std::vector<std::string> labels_of(const RouteTable& routes) {
+    std::vector<std::string> labels = {std::string(kUnknownRoute)};
+    for (const auto& route : routes.routes()) {
+        labels.push_back(route.path);
+    }
+    return labels;
+}
+
+HttpAdmission answer_with(HttpResponse response) {
+    HttpAdmission admission;
+    admission.verdict = HttpAdmission::Verdict::kAnswer;
+    admission.answer = std::move(response);
+    return admission;
+}
+
+HttpAdmission unknown_route(const HttpRequest& head, const RouteTable::Match& match) {
+    auto response =
+        match.allowed_methods.empty()
+            ? HttpResponse::error(
+                  404, "not_found", "no such path; see /api/v1/openapi.json", head.request_id)
+            : HttpResponse::error(
+                  405,
+                  "method_not_allowed",
+                  fmt::format("{} takes {}", head.path, fmt::join(match.allowed_methods, ", ")),
+                  head.request_id);
+    if (!match.allowed_methods.empty()) {
+        response.set_header("Allow", fmt::format("{}", fmt::join(match.allowed_methods, ", ")));
+    }
+    response.route = kUnknownRoute;
+    return answer_with(std::move(response));
+}
+
+}  // namespace
+
+/// What the head of a request told.
+struct HttpApi::Ticket final : HttpTicket {
+    const Route* route = nullptr;
+    PathParameters path_parameters;
+    Principal principal;
+    Lane lane = Lane::kAdmin;
+};
+
+HttpApi::HttpApi(ApiServices& services)
+    : services_(services),
+      routes_(make_routes(services)),
+      metrics_(services.metrics, labels_of(routes_)) {}
 
 HttpApi::~HttpApi() = default;
 
-HttpResponse HttpApi::handle(const RequestContext& context, HttpRequest&& request) {
-    auto match = routes_.find(request.method, request.path);
+HttpHooks HttpApi::hooks() {
+    return {.admit = [this](const RequestContext& context,
+                            const HttpRequest& head,
+                            HttpMayBlock may_block) { return admit(context, head, may_block); },
+            .on_answer = [this](const HttpAccessRecord& access) { record(access); }};
+}
+
+HttpResponse HttpApi::failure(const Error& error,
+                              const Route& route,
+                              std::string_view request_id) const {
+    auto response = error_response(error_for_client(error, route.path, request_id), request_id);
+    response.route = route.path;
+    return response;
+}
+
+HttpAdmission HttpApi::admit(const RequestContext& context,
+                             const HttpRequest& head,
+                             HttpMayBlock may_block) {
+    auto match = routes_.find(head.method, head.path);
     if (match.route == nullptr) {
-        if (!match.allowed_methods.empty()) {
-            auto response = HttpResponse::error(
-                405,
-                "method_not_allowed",
-                fmt::format("{} takes {}", request.path, fmt::join(match.allowed_methods, ", ")),
-                request.request_id);
-            response.set_header("Allow", fmt::format("{}", fmt::join(match.allowed_methods, ", ")));
-            response.route = "unknown";
-            return response;
-        }
-        auto response = HttpResponse::error(404,
-                                            "not_found",
-                                            fmt::format("no such path; see /api/v1/openapi.json"),
-                                            request.request_id);
-        response.route = "unknown";
-        return response;
+        return unknown_route(head, match);
     }
     const auto& route = *match.route;
-    const auto fail = [&](const Error& error) {
-        const bool internal = error.code() == ErrorCode::kInternal;
-        // What went wrong inside is for the log; the caller gets the id to look it up.
-        auto response = error_response(
-            internal ? Error(ErrorCode::kInternal,
-                             "an internal error; the server's log has it under this request id")
-                     : error,
-            request.request_id);
-        response.route = route.path;
-        if (error.code() == ErrorCode::kInternal || error.code() == ErrorCode::kCorruption) {
-            log_error("a request failed",
-                      {{"route", route.path},
-                       {"request_id", request.request_id},
-                       {"error", error.message()}});
-        }
-        return response;
-    };
-    Principal principal;
-    auto inner = context;
-    inner.deadline = services_.clock.steady_now() + kHandlerDeadline;
+    auto admission = admit_route(context, head, may_block, std::move(match));
+    return admission ? *std::move(admission)
+                     : answer_with(failure(admission.error(), route, head.request_id));
+}
+
+Result<HttpAdmission> HttpApi::admit_route(const RequestContext& context,
+                                           const HttpRequest& head,
+                                           HttpMayBlock may_block,
+                                           RouteTable::Match match) {
+    const auto& route = *match.route;
+    if (services_.config.auth.mode == AuthMode::kNone) {
+        MS_TRY_VOID(check_not_from_foreign_page(head));
+    }
+    auto ticket = std::make_shared<Ticket>();
+    ticket->route = &route;
+    ticket->path_parameters = std::move(match.path_parameters);
+    ticket->lane = route.lane_of ? route.lane_of(head) : route.lane;
     if (route.permission != Permission::kPublic) {
         if (!services_.started.load(std::memory_order_acquire)) {
-            return fail(Error(ErrorCode::kUnavailable, "the server is starting; see /readyz"));
+            return Error(ErrorCode::kUnavailable, "the server is starting; see /readyz");
         }
-        auto verified = services_.authenticator->authenticate(
-            inner, request.header("Authorization"), organization_headers(request));
-        if (!verified) {
-            return fail(verified.error());
+        const auto authorization = head.header("Authorization");
+        const auto organizations = organization_headers(head);
+        auto verified = services_.authenticator->recall(authorization, organizations);
+        if (!verified.has_value()) {
+            if (may_block == HttpMayBlock::kNo) {
+                HttpAdmission later;
+                later.verdict = HttpAdmission::Verdict::kAskAgain;
+                later.lane = static_cast<std::size_t>(Lane::kSignIn);
+                return later;
+            }
+            verified = services_.authenticator->authenticate(
+                inner_context(context, *ticket), authorization, organizations);
         }
-        principal = std::move(*verified);
-        if (!principal.may(route.permission)) {
-            return fail(Error(ErrorCode::kForbidden,
-                              fmt::format("this credential lacks the permission '{}'",
-                                          permission_name(route.permission))));
+        MS_TRY(ticket->principal, *std::move(verified));
+        if (!ticket->principal.may(route.permission)) {
+            return Error(ErrorCode::kForbidden,
+                         fmt::format("this credential lacks the permission '{}'",
+                                     permission_name(route.permission)));
         }
-        inner.org_id = principal.org.value;
     }
-    ApiCall call{.context = inner,
+    MS_TRY_VOID(check_query_parameters(route, head));
+    if (route.is_probe) {
+        auto request = head;
+        return answer_with(call(context, request, *ticket));
+    }
+    HttpAdmission admission;
+    admission.lane = static_cast<std::size_t>(ticket->lane);
+    admission.ticket = std::move(ticket);
+    return admission;
+}
+
+RequestContext HttpApi::inner_context(const RequestContext& context, const Ticket& ticket) const {
+    auto inner = context;
+    const std::chrono::seconds query_timeout(services_.config.query.timeout_secs);
+    const auto time = ticket.lane == Lane::kQuery    ? query_timeout
+                      : ticket.lane == Lane::kCommit ? kCommitDeadline
+                                                     : kHandlerDeadline;
+    inner.deadline = services_.clock.steady_now() + time;
+    inner.org_id = ticket.principal.org.value;
+    if (services_.memory != nullptr) {
+        inner.memory = services_.memory->make_child(
+            "request", "memory.limit_mb", services_.memory->limit_bytes());
+    }
+    return inner;
+}
+
+HttpResponse HttpApi::call(const RequestContext& context,
+                           HttpRequest& request,
+                           const Ticket& ticket) {
+    const auto& route = *ticket.route;
+    ApiCall call{.context = context,
                  .request = request,
-                 .principal = principal,
-                 .path_parameters = std::move(match.path_parameters)};
+                 .principal = ticket.principal,
+                 .path_parameters = ticket.path_parameters};
     auto result = route.handler(call);
     if (!result) {
-        return fail(result.error());
+        return failure(result.error(), route, request.request_id);
     }
     result->route = route.path;
-    return std::move(*result);
+    watch_stream(*result, route, context);
+    return *std::move(result);
+}
+
+void HttpApi::watch_stream(HttpResponse& response,
+                           const Route& route,
+                           const RequestContext& context) {
+    if (!response.stream) {
+        return;
+    }
+    response.stream = [this, stream = std::move(response.stream), path = route.path, context](
+                          std::string& chunk) -> Result<bool> {
+        auto more = stream(chunk);
+        if (!more && !context.cancel.cancelled()) {
+            services_.metrics
+                .counter("http_broken_answers_total",
+                         "Answers that an error ended after they had begun",
+                         {{"route", path}})
+                .add();
+            log_warn("an answer broke off",
+                     {{"route", path},
+                      {"request_id", context.request_id},
+                      {"error", more.error().message()}});
+        }
+        return more;
+    };
+}
+
+HttpResponse HttpApi::handle(const RequestContext& context, HttpRequest&& request) {
+    MS_ASSERT(request.ticket != nullptr);
+    const auto ticket = std::static_pointer_cast<const Ticket>(request.ticket);
+    return call(inner_context(context, *ticket), request, *ticket);
 }
 
 void HttpApi::record(const HttpAccessRecord& access) {
-    // Route and status class are closed sets: outside text never becomes a label.
-    const MetricLabels labels = {
-        {"route", access.route.empty() ? "engine" : std::string(access.route)},
-        {"status", fmt::format("{}xx", access.status / 100)}};
-    services_.metrics
-        .counter("http_requests_total", "Answered HTTP requests, by route and status class", labels)
-        .add();
-    services_.metrics
-        .histogram("http_request_duration_seconds",
-                   "Time from a request's complete head to the last byte of its answer",
-                   MetricRegistry::latency_buckets(),
-                   {{"route", labels.at("route")}})
-        .observe(static_cast<double>(access.duration.count()) * 1e-9);
-    log_debug("http",
-              {{"method", access.method},
-               {"path", access.path},
-               {"status", access.status},
-               {"request_id", access.request_id},
-               {"duration_us", access.duration.count() / 1000}});
+    metrics_.count(access);
+    const auto level = services_.config.telemetry.access_log ? LogLevel::kInfo : LogLevel::kDebug;
+    if (!log_enabled(level)) {
+        return;
+    }
+    log(level,
+        "http",
+        {{"method", access.method},
+         {"path", access.path},
+         {"status", access.status},
+         {"complete", access.complete ? "yes" : "no"},
+         {"request_id", access.request_id},
+         {"remote", access.remote_address},
+         {"request_bytes", access.request_body_wire_bytes},
+         {"response_bytes", access.response_body_wire_bytes},
+         {"duration_us", access.duration.count() / 1000}});
 }
 
 }  // namespace molesignal

@@ -26,9 +26,9 @@ Result<CommitMode> commit_mode(const HttpRequest& request) {
                              mode));
 }
 
-std::string answer_text(const DecodedBatch& decoded, std::uint64_t accepted) {
-    std::string out =
-        fmt::format(R"({{"accepted":{},"rejected":{},"errors":[)", accepted, decoded.rejected);
+std::string answer_text(const DecodedRows& decoded) {
+    std::string out = fmt::format(
+        R"({{"accepted":{},"rejected":{},"errors":[)", decoded.accepted, decoded.rejected);
     for (std::size_t i = 0; i < decoded.errors.size(); ++i) {
         out +=
             fmt::format("{}{{\"index\":{},\"reason\":", i == 0 ? "" : ",", decoded.errors[i].index);
@@ -42,26 +42,37 @@ Result<HttpResponse> ingest_logs(ApiCall& call, ApiServices& services) {
     const auto& stream = call.path_parameter("stream");
     MS_TRY(const auto mode, commit_mode(call.request));
     MS_TRY_VOID(check_stream_name(stream));
-    MS_TRY(const auto settings,
-           decode_settings(call.context, services, call.principal.org, StreamType::kLogs, stream));
     auto& body = call.request.body;
     const auto raw_bytes = body.size();
-    MS_TRY(auto decoded, decode_json_rows(body, decode_limits(services.config), settings));
-    const std::uint64_t accepted = decoded.batch.rows();
-    count_ingested(services, "json", decoded, raw_bytes);
+    MS_TRY(auto decoded,
+           decode_for_stream(call.context,
+                             services,
+                             call.principal.org,
+                             StreamType::kLogs,
+                             stream,
+                             [&body](const DecodeLimits& limits, const DecodeSettings& settings) {
+                                 return decode_json_rows(body, limits, settings);
+                             }));
     // The text is decoded: its memory need not wait for the disk.
     std::string().swap(body);
     // Rows in the log follow their course: a client that goes away does not stop them.
     auto context = call.context;
     context.cancel = CancelToken();
-    MS_TRY_VOID(services.ingester->ingest(context,
-                                          call.principal.org,
-                                          StreamType::kLogs,
-                                          stream,
-                                          std::move(decoded.batch),
-                                          raw_bytes,
-                                          mode));
-    return HttpResponse::json(200, answer_text(decoded, accepted));
+    MS_TRY(const auto receipt,
+           services.ingester->ingest(context,
+                                     call.principal.org,
+                                     StreamType::kLogs,
+                                     stream,
+                                     std::move(decoded.batches),
+                                     raw_bytes,
+                                     mode));
+    count_ingested(services, "json", decoded, raw_bytes);
+    auto answer = answer_text(decoded);
+    if (mode != CommitMode::kAuto) {
+        answer.pop_back();
+        answer += fmt::format(R"(,"flushed":{}}})", receipt.flushed);
+    }
+    return HttpResponse::json(200, std::move(answer));
 }
 
 }  // namespace
@@ -77,6 +88,12 @@ void add_ingest_routes(RouteTable& routes, ApiServices& services) {
     route.request_type = "application/json";
     route.parameters = {
         {.name = "commit", .in = "query", .description = "auto, wait_for or force"}};
+    route.lane_of = [](const HttpRequest& request) {
+        const auto mode = commit_mode(request);
+        return mode == CommitMode::kWaitFor ? Lane::kCommit
+               : mode == CommitMode::kForce ? Lane::kFlush
+                                            : Lane::kIngest;
+    };
     route.handler = [&services](ApiCall& call) { return ingest_logs(call, services); };
     routes.add(std::move(route));
 
@@ -84,6 +101,7 @@ void add_ingest_routes(RouteTable& routes, ApiServices& services) {
     flush.method = "POST";
     flush.path = "/api/v1/flush";
     flush.permission = Permission::kAdmin;
+    flush.lane = Lane::kFlush;
     flush.summary = "Flushes every acknowledged row to parts; answers when they are committed";
     flush.handler = [&services](ApiCall& call) -> Result<HttpResponse> {
         MS_TRY_VOID(services.ingester->flush_all(call.context));

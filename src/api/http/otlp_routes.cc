@@ -1,6 +1,7 @@
 // OTLP over HTTP: POST /v1/logs (both ports) and /api/v1/logs.
 #include <fmt/format.h>
 
+#include "api/error_form.h"
 #include "api/http/http_api.h"
 #include "api/otlp_ingest.h"
 
@@ -13,14 +14,16 @@ constexpr std::string_view kJson = "application/json";
 Result<HttpResponse> export_logs(ApiCall& call, ApiServices& services) {
     auto media = call.request.header("Content-Type").value_or("");
     media = trim_spaces(media.substr(0, media.find(';')));
-    if (media != kProtobuf && media != kJson) {
+    const bool is_json = equal_ignoring_case(media, kJson);
+    if (!is_json && !equal_ignoring_case(media, kProtobuf)) {
         return HttpResponse::error(
             415,
             "unsupported_media_type",
             fmt::format("Content-Type '{}': OTLP comes as {} or {}", media, kProtobuf, kJson),
             call.request.request_id);
     }
-    const auto encoding = media == kJson ? OtlpEncoding::kJson : OtlpEncoding::kProtobuf;
+    const auto encoding = is_json ? OtlpEncoding::kJson : OtlpEncoding::kProtobuf;
+    media = is_json ? kJson : kProtobuf;
     const std::string stream(call.request.header("stream-name").value_or(kOtlpDefaultStream));
     auto answer = ingest_otlp_logs(call.context,
                                    services,
@@ -31,8 +34,10 @@ Result<HttpResponse> export_logs(ApiCall& call, ApiServices& services) {
                                    "otlp_http");
     if (!answer) {
         // The status as everywhere, the body as OTLP wants it.
-        auto response = error_response(answer.error(), call.request.request_id);
-        response.body = encode_rpc_status(answer.error(), encoding);
+        const auto error =
+            error_for_client(answer.error(), call.request.path, call.request.request_id);
+        auto response = error_response(error, call.request.request_id);
+        response.body = encode_rpc_status(error, encoding);
         response.set_header("Content-Type", std::string(media));
         return response;
     }
@@ -50,6 +55,7 @@ void add_otlp_routes(RouteTable& routes, ApiServices& services) {
         route.method = "POST";
         route.path = path;
         route.permission = Permission::kIngest;
+        route.lane = Lane::kIngest;
         route.summary = "OTLP logs, as protobuf or JSON; answers when they are durable and visible";
         route.request_type = kProtobuf;
         route.response_type = kProtobuf;

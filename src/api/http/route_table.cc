@@ -1,11 +1,12 @@
 #include "api/http/route_table.h"
 
 #include <algorithm>
-#include <set>
 
 #include <fmt/format.h>
 
+#include "api/error_form.h"
 #include "common/assert.h"
+#include "common/nearest_name.h"
 
 namespace molesignal {
 namespace {
@@ -30,23 +31,22 @@ bool is_parameter(std::string_view segment) {
     return segment.size() > 2 && segment.front() == '{' && segment.back() == '}';
 }
 
-bool match_path(std::string_view pattern,
-                std::string_view path,
-                std::map<std::string, std::string, std::less<>>& parameters) {
-    const auto wanted = split_path(pattern);
-    const auto given = split_path(path);
-    if (wanted.size() != given.size()) {
-        return false;
-    }
-    for (std::size_t i = 0; i < wanted.size(); ++i) {
-        if (is_parameter(wanted[i])) {
-            parameters[std::string(wanted[i].substr(1, wanted[i].size() - 2))] =
-                std::string(given[i]);
-        } else if (wanted[i] != given[i]) {
-            return false;
+/// Whether the path fits the pattern.
+bool matches(const std::vector<std::string>& pattern, const std::vector<std::string_view>& path) {
+    return std::ranges::equal(pattern, path, [](const std::string& wanted, std::string_view given) {
+        return is_parameter(wanted) || wanted == given;
+    });
+}
+
+PathParameters parameters_of(const std::vector<std::string>& pattern,
+                             const std::vector<std::string_view>& path) {
+    PathParameters parameters;
+    for (std::size_t i = 0; i < pattern.size(); ++i) {
+        if (is_parameter(pattern[i])) {
+            parameters.emplace(pattern[i].substr(1, pattern[i].size() - 2), path[i]);
         }
     }
-    return true;
+    return parameters;
 }
 
 void append_responses(std::string& out, const Route& route) {
@@ -110,23 +110,28 @@ void RouteTable::add(Route route) {
     for (const auto& known : routes_) {
         MS_ASSERT(known.method != route.method || known.path != route.path);
     }
+    MS_ASSERT(!route.is_probe || route.permission == Permission::kPublic);
+    auto& segments = segments_.emplace_back();
+    for (const auto segment : split_path(route.path)) {
+        segments.emplace_back(segment);
+    }
     routes_.push_back(std::move(route));
 }
 
 RouteTable::Match RouteTable::find(std::string_view method, std::string_view path) const {
     Match match;
     const auto wanted = method == "HEAD" ? std::string_view("GET") : method;
-    for (const auto& route : routes_) {
-        std::map<std::string, std::string, std::less<>> parameters;
-        if (!match_path(route.path, path, parameters)) {
+    const auto given = split_path(path);
+    for (std::size_t i = 0; i < routes_.size(); ++i) {
+        if (!matches(segments_[i], given)) {
             continue;
         }
-        if (route.method == wanted) {
-            match.route = &route;
-            match.path_parameters = std::move(parameters);
+        if (routes_[i].method == wanted) {
+            match.route = &routes_[i];
+            match.path_parameters = parameters_of(segments_[i], given);
             return match;
         }
-        match.allowed_methods.push_back(route.method);
+        match.allowed_methods.push_back(routes_[i].method);
     }
     return match;
 }
@@ -169,68 +174,46 @@ std::string RouteTable::openapi_json(std::string_view version) const {
     return out;
 }
 
-int http_status(ErrorCode code) {
-    switch (code) {
-        case ErrorCode::kInvalidArgument:
-            return 400;
-        case ErrorCode::kNotFound:
-            return 404;
-        case ErrorCode::kConflict:
-            return 409;
-        case ErrorCode::kUnauthenticated:
-            return 401;
-        case ErrorCode::kForbidden:
-            return 403;
-        case ErrorCode::kResourceExhausted:
-            return 429;
-        case ErrorCode::kUnavailable:
-            return 503;
-        case ErrorCode::kTimeout:
-            return 504;
-        case ErrorCode::kCancelled:
-            return 499;
-        case ErrorCode::kCorruption:
-        case ErrorCode::kInternal:
-            return 500;
+Result<> check_query_parameters(const Route& route, const HttpRequest& request) {
+    std::vector<std::string_view> known;
+    for (const auto& parameter : route.parameters) {
+        if (parameter.in == "query") {
+            known.push_back(parameter.name);
+        }
     }
-    return 500;
-}
-
-std::string_view error_name(ErrorCode code) {
-    switch (code) {
-        case ErrorCode::kInvalidArgument:
-            return "invalid_argument";
-        case ErrorCode::kNotFound:
-            return "not_found";
-        case ErrorCode::kConflict:
-            return "conflict";
-        case ErrorCode::kUnauthenticated:
-            return "unauthorized";
-        case ErrorCode::kForbidden:
-            return "forbidden";
-        case ErrorCode::kResourceExhausted:
-            return "resource_exhausted";
-        case ErrorCode::kUnavailable:
-            return "unavailable";
-        case ErrorCode::kTimeout:
-            return "timeout";
-        case ErrorCode::kCancelled:
-            return "cancelled";
-        case ErrorCode::kCorruption:
-            return "corruption";
-        case ErrorCode::kInternal:
-            return "internal";
+    std::vector<std::string_view> seen;
+    for (const auto& [name, value] : request.query_parameters) {
+        if (std::ranges::find(known, name) == known.end()) {
+            const auto nearest = nearest_name(name, known);
+            return Error(
+                ErrorCode::kInvalidArgument,
+                fmt::format("{} has no parameter '{}'{}",
+                            route.path,
+                            name,
+                            nearest.has_value() ? fmt::format("; did you mean '{}'?", *nearest)
+                            : known.empty()
+                                ? " and takes none"
+                                : fmt::format("; it takes {}", fmt::join(known, ", "))));
+        }
+        if (std::ranges::find(seen, name) != seen.end()) {
+            return Error(ErrorCode::kInvalidArgument,
+                         fmt::format("the parameter '{}' is given twice", name));
+        }
+        seen.push_back(name);
     }
-    return "internal";
+    return {};
 }
 
 HttpResponse error_response(const Error& error, std::string_view request_id) {
-    auto response = HttpResponse::error(
-        http_status(error.code()), error_name(error.code()), error.message(), request_id);
-    if (error.code() == ErrorCode::kResourceExhausted || error.code() == ErrorCode::kUnavailable) {
+    const auto& form = error_form(error.code());
+    auto response = HttpResponse::error(form.http_status, form.name, error.message(), request_id);
+    if (form.http_status == 429 || form.http_status == 503) {
         response.set_header("Retry-After", "1");
     }
-    if (error.code() == ErrorCode::kUnauthenticated) {
+    if (form.http_status == 413 || form.http_status == 422 || form.http_status == 429) {
+        response.limit = setting_named_in(error.message());
+    }
+    if (form.http_status == 401) {
         response.set_header("WWW-Authenticate", "Bearer, Basic realm=\"molesignal\"");
     }
     return response;

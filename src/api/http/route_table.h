@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "api/http/http_lanes.h"
 #include "auth/authenticator.h"
 #include "auth/permission.h"
 #include "common/request_context.h"
@@ -13,13 +14,15 @@
 
 namespace molesignal {
 
+/// Values of the `{name}` segments of a route's path.
+using PathParameters = std::map<std::string, std::string, std::less<>>;
+
 /// A request on its way to a handler: verified credential, path parameters.
 struct ApiCall {
     const RequestContext& context;
     HttpRequest& request;
     const Principal& principal;
-    /// Values of the `{name}` segments of the route's path.
-    std::map<std::string, std::string, std::less<>> path_parameters;
+    const PathParameters& path_parameters;
 
     const std::string& path_parameter(std::string_view name) const;
 };
@@ -27,7 +30,7 @@ struct ApiCall {
 /// A handler's answer; an Error becomes the JSON error envelope with the status of its code.
 using ApiHandler = std::function<Result<HttpResponse>(ApiCall& call)>;
 
-/// What the OpenAPI document says of a parameter.
+/// A parameter of a route. Query parameters that are not listed are refused.
 struct RouteParameter {
     std::string name;
     std::string in;  ///< "path", "query" or "header".
@@ -46,6 +49,11 @@ struct Route {
     std::vector<RouteParameter> parameters;
     std::string request_type;  ///< Media type of the body, empty if none.
     std::string response_type = "application/json";
+    Lane lane = Lane::kAdmin;
+    /// The lane of one request, where it depends on more than the route. Quick.
+    std::function<Lane(const HttpRequest& request)> lane_of;
+    /// Answered on the I/O thread, whatever else the server is busy with: public, quick, no body.
+    bool is_probe = false;
 };
 
 /// All routes of the HTTP API. Built at start, then immutable and shared.
@@ -56,7 +64,7 @@ public:
 
     struct Match {
         const Route* route = nullptr;  ///< Null: no such path, or not with this method.
-        std::map<std::string, std::string, std::less<>> path_parameters;
+        PathParameters path_parameters;
         std::vector<std::string> allowed_methods;  ///< Of the path, if the method does not fit.
     };
     /// HEAD matches GET.
@@ -69,13 +77,14 @@ public:
 
 private:
     std::vector<Route> routes_;
+    std::vector<std::vector<std::string>> segments_;  ///< Of the routes' paths.
 };
 
-/// HTTP status of an error code.
-int http_status(ErrorCode code);
-/// The `error` text of the envelope: "invalid_argument", "not_found", …
-std::string_view error_name(ErrorCode code);
-/// The JSON error envelope; retryable ones carry Retry-After.
+/// kInvalidArgument: a query parameter that the route does not have (with the nearest it has), or
+/// one given twice.
+Result<> check_query_parameters(const Route& route, const HttpRequest& request);
+
+/// The JSON error envelope; 429 and 503 carry Retry-After.
 HttpResponse error_response(const Error& error, std::string_view request_id);
 
 }  // namespace molesignal

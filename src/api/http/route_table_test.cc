@@ -61,6 +61,13 @@ TEST_F(RouteTableTest, OpenApiHasEveryRouteAndItsParameters) {
     EXPECT_THAT(document, HasSubstr(R"("name":"id","in":"path")"));
 }
 
+TEST_F(RouteTableTest, PathParametersAreOfTheRouteThatFits) {
+    table_.add(route("GET", "/api/v1/{kind}/{id}"));
+    const auto match = table_.find("GET", "/api/v1/streams/7");
+    EXPECT_EQ(match.route->path, "/api/v1/streams/{id}");
+    EXPECT_EQ(match.path_parameters, (PathParameters{{"id", "7"}}));
+}
+
 TEST(ErrorResponse, HasTheStatusOfItsCodeAndSaysWhenToTryAgain) {
     const auto full = error_response(Error(ErrorCode::kResourceExhausted, "full"), "r1");
     EXPECT_EQ(full.status, 429);
@@ -73,6 +80,11 @@ TEST(ErrorResponse, HasTheStatusOfItsCodeAndSaysWhenToTryAgain) {
     EXPECT_EQ(find_header(bad.headers, "Retry-After").value_or(""), "");
     EXPECT_THAT(bad.body, HasSubstr(R"("message":"line\n\"x\"")"));
     EXPECT_THAT(bad.body, HasSubstr(R"("request_id":"r1")"));
+    for (const auto code : {ErrorCode::kTooLarge, ErrorCode::kLimitReached}) {
+        const auto permanent = error_response(Error(code, "too much"), "r1");
+        EXPECT_EQ(permanent.status, code == ErrorCode::kTooLarge ? 413 : 422);
+        EXPECT_EQ(find_header(permanent.headers, "Retry-After"), std::nullopt);
+    }
     EXPECT_EQ(error_response(Error(ErrorCode::kTimeout, "late"), "").status, 504);
     EXPECT_EQ(error_response(Error(ErrorCode::kNotFound, ""), "").status, 404);
     EXPECT_EQ(error_response(Error(ErrorCode::kConflict, ""), "").status, 409);

@@ -1,4 +1,7 @@
 // Probes, metrics, version and the page at `/`.
+#include <algorithm>
+#include <span>
+
 #include <fmt/format.h>
 
 #include "api/http/http_api.h"
@@ -29,6 +32,8 @@ std::string escape_html(std::string_view text) {
     return out;
 }
 
+constexpr std::size_t kStreamsShownMax = 100;
+
 constexpr std::string_view kStyle =
     "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 "
     "1rem;color:#1a1d21;"
@@ -54,7 +59,8 @@ std::string stream_rows(const RequestContext& context, ApiServices& services) {
         return fmt::format("<tr><td colspan=4 class=bad>{}</td></tr>",
                            escape_html(streams.error().message()));
     }
-    for (const auto& stream : *streams) {
+    for (const auto& stream :
+         std::span(*streams).first(std::min(kStreamsShownMax, streams->size()))) {
         const auto hot = services.ingester->hot_snapshot(stream.id).rows();
         const auto totals = services.catalogue->stream_totals(context, stream.id);
         if (!totals) {
@@ -68,6 +74,11 @@ std::string stream_rows(const RequestContext& context, ApiServices& services) {
             totals->rows,
             hot,
             static_cast<double>(totals->bytes) / 1e6);
+    }
+    if (streams->size() > kStreamsShownMax) {
+        rows +=
+            fmt::format("<tr><td colspan=5>and {} more: <code>GET /api/v1/streams</code></td></tr>",
+                        streams->size() - kStreamsShownMax);
     }
     return rows.empty()
                ? "<tr><td colspan=5>none yet: send the first row with the command below</td></tr>"
@@ -109,70 +120,70 @@ std::string page(const RequestContext& context, ApiServices& services, std::stri
         base);
 }
 
-void add(RouteTable& routes,
-         std::string path,
-         std::string summary,
-         std::string response_type,
-         ApiHandler handler) {
+HttpResponse show_page(ApiCall& call, ApiServices& services) {
+    auto response = HttpResponse::text(
+        200, page(call.context, services, call.request.header("Host").value_or("")));
+    response.set_header("Content-Type", "text/html; charset=utf-8");
+    response.set_header("Content-Security-Policy",
+                        "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'");
+    return response;
+}
+
+Route public_route(std::string path, std::string summary, ApiHandler handler) {
     Route route;
     route.method = "GET";
     route.path = std::move(path);
     route.permission = Permission::kPublic;
+    route.lane = Lane::kLight;
     route.summary = std::move(summary);
-    route.response_type = std::move(response_type);
     route.handler = std::move(handler);
+    return route;
+}
+
+void add_probe(RouteTable& routes, std::string path, std::string summary, ApiHandler handler) {
+    auto route = public_route(std::move(path), std::move(summary), std::move(handler));
+    route.is_probe = true;
     routes.add(std::move(route));
 }
 
 }  // namespace
 
 void add_system_routes(RouteTable& routes, ApiServices& services) {
-    add(routes,
-        "/healthz",
-        "200 while the server is ready and no dependency is lost",
-        "application/json",
-        [&services](ApiCall&) -> Result<HttpResponse> { return services.health.healthz(); });
-    add(routes,
-        "/readyz",
-        "200 once the log is replayed, until the server drains",
-        "application/json",
-        [&services](ApiCall&) -> Result<HttpResponse> { return services.health.readyz(); });
-    add(routes,
-        "/livez",
-        "200 while the process lives; for liveness probes",
-        "application/json",
-        [](ApiCall&) -> Result<HttpResponse> { return Health::livez(); });
-    add(routes,
-        "/metrics",
-        "The server's own metrics",
-        "text/plain; version=0.0.4",
-        [&services](ApiCall&) -> Result<HttpResponse> {
+    add_probe(routes,
+              "/healthz",
+              "200 while the server is ready and no dependency is lost",
+              [&services](ApiCall&) -> Result<HttpResponse> { return services.health.healthz(); });
+    add_probe(routes,
+              "/readyz",
+              "200 once the log is replayed, until the server drains",
+              [&services](ApiCall&) -> Result<HttpResponse> { return services.health.readyz(); });
+    add_probe(routes,
+              "/livez",
+              "200 while the process lives; for liveness probes",
+              [](ApiCall&) -> Result<HttpResponse> { return Health::livez(); });
+    add_probe(routes,
+              "/api/v1/version",
+              "The server's version",
+              [&services](ApiCall&) -> Result<HttpResponse> {
+                  std::string body = R"({"name":"molesignal","version":)";
+                  append_json_string(body, services.version);
+                  return HttpResponse::json(200, body + "}");
+              });
+    auto metrics = public_route(
+        "/metrics", "The server's own metrics", [&services](ApiCall&) -> Result<HttpResponse> {
             auto response = HttpResponse::text(200, services.metrics.expose());
             response.set_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8");
             return response;
         });
-    add(routes,
-        "/api/v1/version",
-        "The server's version",
-        "application/json",
-        [&services](ApiCall&) -> Result<HttpResponse> {
-            std::string body = R"({"name":"molesignal","version":)";
-            append_json_string(body, services.version);
-            return HttpResponse::json(200, body + "}");
-        });
-    add(routes,
+    metrics.response_type = "text/plain; version=0.0.4";
+    routes.add(std::move(metrics));
+    auto start_page = public_route(
         "/",
         "A page that says what runs and what to try first",
-        "text/html",
-        [&services](ApiCall& call) -> Result<HttpResponse> {
-            auto response = HttpResponse::text(
-                200, page(call.context, services, call.request.header("Host").value_or("")));
-            response.set_header("Content-Type", "text/html; charset=utf-8");
-            response.set_header(
-                "Content-Security-Policy",
-                "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'");
-            return response;
-        });
+        [&services](ApiCall& call) -> Result<HttpResponse> { return show_page(call, services); });
+    start_page.response_type = "text/html";
+    start_page.lane = Lane::kAdmin;
+    routes.add(std::move(start_page));
 }
 
 }  // namespace molesignal

@@ -78,12 +78,12 @@ protected:
         expect(statement, {ErrorCode::kInvalidArgument, ErrorCode::kForbidden});
     }
     void expect_stopped(const std::string& statement) {
-        expect(statement, {ErrorCode::kTimeout, ErrorCode::kResourceExhausted});
+        expect(statement, {ErrorCode::kTimeout, ErrorCode::kLimitReached});
     }
     /// Accepted, and done (kInternal: no error) or stopped.
     void expect_answered(const std::string& statement) {
         expect(statement,
-               {ErrorCode::kInternal, ErrorCode::kTimeout, ErrorCode::kResourceExhausted});
+               {ErrorCode::kInternal, ErrorCode::kTimeout, ErrorCode::kLimitReached});
     }
     /// The engine is as it was.
     void TearDown() override {

@@ -145,44 +145,63 @@ void fill_own(duckdb::Vector& vector,
     }
 }
 
+/// Puts the value in `slot` of the column at row `to` of the vector.
+void put_value(duckdb::Vector& vector, idx_t to, const HotColumnView& view, std::uint32_t slot) {
+    switch (view.type) {
+        case FieldType::kBool:
+            duckdb::FlatVector::GetData<bool>(vector)[to] = view.fixed[slot] != 0;
+            break;
+        case FieldType::kInt64:
+            duckdb::FlatVector::GetData<std::int64_t>(vector)[to] =
+                static_cast<std::int64_t>(view.fixed[slot]);
+            break;
+        case FieldType::kUint64:
+            duckdb::FlatVector::GetData<std::uint64_t>(vector)[to] = view.fixed[slot];
+            break;
+        case FieldType::kFloat64:
+            duckdb::FlatVector::GetData<double>(vector)[to] =
+                std::bit_cast<double>(view.fixed[slot]);
+            break;
+        case FieldType::kTimestamp:
+            duckdb::FlatVector::GetData<std::int64_t>(vector)[to] =
+                floor_us(static_cast<std::int64_t>(view.fixed[slot]));
+            break;
+        case FieldType::kString:
+        case FieldType::kBytes:
+        case FieldType::kJson: {
+            // The text stays where it is; the snapshot outlives the query.
+            const auto text = view.text(slot);
+            duckdb::FlatVector::GetData<duckdb::string_t>(vector)[to] =
+                duckdb::string_t(text.data(), static_cast<std::uint32_t>(text.size()));
+            break;
+        }
+    }
+}
+
 void fill_field(duckdb::Vector& vector,
                 const HotColumnView* view,
                 std::uint32_t row,
                 std::uint32_t count) {
     auto& validity = duckdb::FlatVector::Validity(vector);
-    for (std::uint32_t i = 0; i < count; ++i) {
-        if (view == nullptr || view->is_null(row + i)) {
-            validity.SetInvalid(i);
-            continue;
+    if (view == nullptr || view->is_sparse()) {
+        validity.SetAllInvalid(count);
+        if (view == nullptr) {
+            return;
         }
-        switch (view->type) {
-            case FieldType::kBool:
-                duckdb::FlatVector::GetData<bool>(vector)[i] = view->fixed[row + i] != 0;
-                break;
-            case FieldType::kInt64:
-                duckdb::FlatVector::GetData<std::int64_t>(vector)[i] =
-                    static_cast<std::int64_t>(view->fixed[row + i]);
-                break;
-            case FieldType::kUint64:
-                duckdb::FlatVector::GetData<std::uint64_t>(vector)[i] = view->fixed[row + i];
-                break;
-            case FieldType::kFloat64:
-                duckdb::FlatVector::GetData<double>(vector)[i] =
-                    std::bit_cast<double>(view->fixed[row + i]);
-                break;
-            case FieldType::kTimestamp:
-                duckdb::FlatVector::GetData<std::int64_t>(vector)[i] =
-                    floor_us(static_cast<std::int64_t>(view->fixed[row + i]));
-                break;
-            case FieldType::kString:
-            case FieldType::kBytes:
-            case FieldType::kJson: {
-                // The text stays where it is; the snapshot outlives the query.
-                const auto text = view->text(row + i);
-                duckdb::FlatVector::GetData<duckdb::string_t>(vector)[i] =
-                    duckdb::string_t(text.data(), static_cast<std::uint32_t>(text.size()));
-                break;
-            }
+        for (auto slot = view->sparse_lower_bound(row);
+             slot < view->sparse_size && view->sparse_rows[slot] < row + count;
+             ++slot) {
+            const idx_t to = view->sparse_rows[slot] - row;
+            validity.SetValid(to);
+            put_value(vector, to, *view, slot);
+        }
+        return;
+    }
+    for (std::uint32_t i = 0; i < count; ++i) {
+        if (const auto slot = view->slot(row + i); slot == HotColumnView::kNoSlot) {
+            validity.SetInvalid(i);
+        } else {
+            put_value(vector, i, *view, slot);
         }
     }
 }

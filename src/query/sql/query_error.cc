@@ -66,7 +66,7 @@ Error query_error(const duckdb::ErrorData& error,
         case duckdb::ExceptionType::INTERRUPT:
             return ended_or(context, {ErrorCode::kCancelled, "the query was interrupted"});
         case duckdb::ExceptionType::OUT_OF_MEMORY:
-            return {ErrorCode::kResourceExhausted,
+            return {ErrorCode::kLimitReached,
                     fmt::format("the query needs more memory or spill space than it may use "
                                 "(query.memory_mb, query.spill_mb): {}",
                                 // What follows advises settings that only DuckDB's users have.

@@ -151,7 +151,7 @@ void QueryMemory::stop(bool of_process) {
 
 Result<> QueryMemory::check() const {
     if (query_limit_hit_) {
-        return Error(ErrorCode::kResourceExhausted,
+        return Error(ErrorCode::kLimitReached,
                      fmt::format("the query needs more than {} MiB of memory (query.memory_mb)",
                                  bytes_max_ >> 20));
     }

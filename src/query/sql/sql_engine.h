@@ -101,7 +101,8 @@ public:
                                                    MetricRegistry& metrics);
 
     /// Starts a query. kInvalidArgument: syntax, unknown names; kForbidden: refused by the guard;
-    /// kNotFound: no such stream; kResourceExhausted: too many queries, too much memory; kTimeout.
+    /// kNotFound: no such stream; kResourceExhausted: too many queries; kLimitReached: needs more
+    /// memory than it may use; kTimeout.
     virtual Result<std::unique_ptr<SqlResult>> run(const RequestContext& context,
                                                    SqlQuery query) = 0;
 };

@@ -167,7 +167,7 @@ TEST_F(Engine, WhatDuckDbDoesNotCountIsBoundedToo) {
     }
     for (const auto& statement : statements) {
         const auto error = failure(statement);
-        EXPECT_EQ(error.code(), ErrorCode::kResourceExhausted)
+        EXPECT_EQ(error.code(), ErrorCode::kLimitReached)
             << statement.substr(0, 60) << ": " << error.message();
         EXPECT_NE(error.message().find("query.memory_mb"), std::string::npos) << error.message();
     }

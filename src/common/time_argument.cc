@@ -1,4 +1,4 @@
-#include "app/time_argument.h"
+#include "common/time_argument.h"
 
 #include <charconv>
 #include <chrono>
