@@ -35,7 +35,7 @@ protected:
     /// A part whose rows are so old.
     PartInfo add_part(const std::string& name, std::chrono::nanoseconds age) {
         const auto info = stream(name);
-        const auto shard = *catalogue_->create_shard(context_, info.id);
+        const auto shard = *catalogue_->create_shard(context_, info.id, "log");
         PartInfo part;
         part.id = fmt::format("part{:022}", ++parts_);
         part.stream = info.id;

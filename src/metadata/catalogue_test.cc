@@ -126,7 +126,7 @@ TEST_P(CatalogueTest, ADeletedStreamIsForgottenOnceItsPartsAndShardsAre) {
     const std::vector<NewField> fields = {{.name = "n", .type = FieldType::kInt64}};
     ASSERT_OK(catalogue_->ensure_fields(context(), stream.id, fields));
     ASSERT_OK(catalogue_->ensure_fields(context(), kept->id, fields));
-    const auto shard = catalogue_->create_shard(context(), stream.id);
+    const auto shard = catalogue_->create_shard(context(), stream.id, "log");
     ASSERT_OK(shard);
     ASSERT_OK(flush(*shard, 0, 10));
     const auto purged = [this](std::int64_t grace_us) {
@@ -147,7 +147,7 @@ TEST_P(CatalogueTest, ADeletedStreamIsForgottenOnceItsPartsAndShardsAre) {
     EXPECT_EQ(rows("SELECT COUNT(*) FROM stream_fields"), 1) << "those of the other stream";
     EXPECT_EQ(rows("SELECT COUNT(*) FROM streams"), 2) << "a shard still names it";
     EXPECT_EQ(purged(0), 0) << "nothing to do until the shard is gone";
-    database_->execute("DELETE FROM shards");
+    ASSERT_OK(catalogue_->purge_shards(context(), 0));
     EXPECT_EQ(purged(0), 1);
     EXPECT_EQ(rows("SELECT COUNT(*) FROM streams"), 1);
 }

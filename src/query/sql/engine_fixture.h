@@ -70,7 +70,7 @@ protected:
     /// `chunk` becomes hot rows of a new shard of the stream.
     void add_hot(const std::string& name, HotChunk chunk) {
         const auto info = stream(name);
-        chunk.shard = catalogue_->create_shard(context(), info.id)->id;
+        chunk.shard = catalogue_->create_shard(context(), info.id, "log")->id;
         auto& hot = hot_.rows[info.id.value];
         for (const auto& column : chunk.columns) {
             const std::pair field(std::string(column.name), column.type);
@@ -86,7 +86,7 @@ protected:
     /// `chunk` becomes one part of the stream, in one row group.
     PartInfo add_part(const std::string& name, HotChunk chunk) {
         const auto info = stream(name);
-        const auto shard = *catalogue_->create_shard(context(), info.id);
+        const auto shard = *catalogue_->create_shard(context(), info.id, "log");
         chunk.shard = shard.id;
         std::vector<NewField> fields;
         for (const auto& column : chunk.columns) {

@@ -82,8 +82,7 @@ protected:
     }
     /// Accepted, and done (kInternal: no error) or stopped.
     void expect_answered(const std::string& statement) {
-        expect(statement,
-               {ErrorCode::kInternal, ErrorCode::kTimeout, ErrorCode::kLimitReached});
+        expect(statement, {ErrorCode::kInternal, ErrorCode::kTimeout, ErrorCode::kLimitReached});
     }
     /// The engine is as it was.
     void TearDown() override {
