@@ -55,6 +55,23 @@ TEST(MemoryBudget, CountsOnAllAncestorsOrOnNone) {
     EXPECT_EQ(child->peak_bytes(), 60);
 }
 
+TEST(MemoryBudget, LeavesRoomForWhatNobodyCounts) {
+    const auto root = MemoryBudget::make_root("process", "memory.limit_mb", 100);
+    MemoryReservation reservation(root->make_child("org", "org.memory_mb", 80));
+    root->set_uncounted(50);
+    const auto refused = reservation.grow(60);
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().message(),
+              "memory of process: 0 bytes in use, 50 beside them and 60 more wanted exceed the "
+              "limit of 100 (memory.limit_mb)");
+    EXPECT_TRUE(reservation.grow(50));
+    root->set_uncounted(60);  // Above the limit now: what is reserved stays.
+    EXPECT_FALSE(reservation.grow(1));
+    EXPECT_EQ(root->used_bytes(), 50);
+    root->set_uncounted(0);
+    EXPECT_TRUE(reservation.grow(10));
+}
+
 MS_DEFINE_FAILPOINT(common_test_point);
 Result<> pass_point() {
     MS_PASS_FAILPOINT(common_test_point);

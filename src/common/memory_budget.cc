@@ -35,7 +35,8 @@ Result<> MemoryBudget::reserve(std::int64_t bytes) {
         MS_TRY_VOID(parent_->reserve(bytes));
     }
     const auto now = used_.fetch_add(bytes, std::memory_order_relaxed) + bytes;
-    if (now > bytes_max_) {
+    const auto uncounted = uncounted_.load(std::memory_order_relaxed);
+    if (now > bytes_max_ - uncounted) {
         used_.fetch_sub(bytes, std::memory_order_relaxed);
         if (parent_ != nullptr) {
             parent_->release(bytes);
@@ -43,9 +44,10 @@ Result<> MemoryBudget::reserve(std::int64_t bytes) {
         return Error(
             ErrorCode::kResourceExhausted,
             fmt::format(
-                "memory of {}: {} bytes in use and {} more wanted exceed the limit of {} ({})",
+                "memory of {}: {} bytes in use{} and {} more wanted exceed the limit of {} ({})",
                 name_,
                 now - bytes,
+                uncounted > 0 ? fmt::format(", {} beside them", uncounted) : "",
                 bytes,
                 bytes_max_,
                 setting_));
@@ -73,6 +75,11 @@ void MemoryBudget::release(std::int64_t bytes) {
     if (parent_ != nullptr) {
         parent_->release(bytes);
     }
+}
+
+void MemoryBudget::set_uncounted(std::int64_t bytes) {
+    MS_ASSERT(bytes >= 0);
+    uncounted_.store(bytes, std::memory_order_relaxed);
 }
 
 MemoryReservation& MemoryReservation::operator=(MemoryReservation&& other) noexcept {

@@ -29,6 +29,10 @@ public:
     void force_reserve(std::int64_t bytes);
     /// Gives back what was reserved.
     void release(std::int64_t bytes);
+    /// Memory that is there without a reservation (of libraries, or freed and kept by the
+    /// allocator): reservations on this node leave room for it. Replaces what was set before.
+    void set_uncounted(std::int64_t bytes);
+    std::int64_t uncounted_bytes() const { return uncounted_.load(std::memory_order_relaxed); }
 
     std::int64_t used_bytes() const { return used_.load(std::memory_order_relaxed); }
     std::int64_t peak_bytes() const { return peak_.load(std::memory_order_relaxed); }
@@ -47,6 +51,7 @@ private:
     std::int64_t bytes_max_;
     std::atomic<std::int64_t> used_{0};
     std::atomic<std::int64_t> peak_{0};
+    std::atomic<std::int64_t> uncounted_{0};
 };
 
 /// Bytes reserved on a budget, released on destruction. Movable. One thread at a time.

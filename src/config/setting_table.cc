@@ -211,7 +211,7 @@ const Setting kTable[] = {
     {.key = "telemetry.access_log", .meaning = "A log line at `info` for every HTTP request; without it at `debug`.",
      .ref = MS_MEMBER(telemetry.access_log)},
 
-    {.key = "memory.limit_mb", .meaning = "What buffers, request bodies and queries may take together.",
+    {.key = "memory.limit_mb", .meaning = "What buffers, request bodies and queries may take together; memory that the process has beyond their count takes of it too.",
      .ref = MS_MEMBER(memory.limit_mb), .minimum = 64, .maximum = 1e7, .unit = "MiB"},
 };
 // clang-format on

@@ -26,7 +26,7 @@ Error arrow_error(const arrow::Status& status) {
     return {code, fmt::format("write Parquet: {}", status.ToString())};
 }
 
-/// Arrow's default memory pool, with every byte counted on a budget. Memory is never refused: what
+/// Arrow's system memory pool, with every byte counted on a budget. Memory is never refused: what
 /// a flush needs it must get, and the budget's other users wait. Thread-safe; the budget may be
 /// null.
 class BudgetPool final : public arrow::MemoryPool {
@@ -79,7 +79,8 @@ private:
     }
 
     std::shared_ptr<MemoryBudget> budget_;
-    arrow::MemoryPool* pool_ = arrow::default_memory_pool();
+    // The process's malloc: the pools of Arrow's package keep what is freed (decision 0015).
+    arrow::MemoryPool* pool_ = arrow::system_memory_pool();
     arrow::internal::MemoryPoolStats stats_;
 };
 

@@ -18,6 +18,7 @@
 #include "common/metrics.h"
 #include "compaction/retention.h"
 #include "ingest/ingester.h"
+#include "io/process_memory.h"
 #include "io/process_stats.h"
 #include "metadata/open_catalogue.h"
 #include "net/http_server.h"
@@ -27,6 +28,7 @@
 #include "query/query_registry.h"
 #include "query/sql/sql_engine.h"
 #include "roles/background.h"
+#include "roles/memory_watch.h"
 #include "roles/owner_lease.h"
 
 namespace molesignal {
@@ -106,6 +108,7 @@ public:
           random_(random),
           memory_(MemoryBudget::make_root(
               "process", "memory.limit_mb", config.memory.limit_mb * kMegabyte)),
+          memory_watch_(memory_, clock, resident_bytes, release_free_memory),
           services_{
               .config = config_,
               .clock = clock,
@@ -157,6 +160,7 @@ private:
     MetricRegistry metrics_;
     Health health_;
     std::shared_ptr<MemoryBudget> memory_;
+    MemoryWatch memory_watch_;
     ApiServices services_;
     ServerAddresses addresses_;
     std::string first_token_;
@@ -469,6 +473,7 @@ void StandaloneServer::start_background() {
     health_.report_probe("catalogue", {});
     background_.repeat(OwnerLease::kRenewalInterval, [this] { renew_lease(); });
     background_.repeat(std::chrono::seconds(1), [this] { update_gauges(); });
+    background_.repeat(MemoryWatch::kInterval, [this] { memory_watch_.look(); });
     background_.repeat(std::chrono::seconds(1), [this] { ingester_->maintain(); });
     // Each with a thread and a time limit of its own: one that is down hides nothing of the other.
     const std::chrono::seconds interval(config_.store.object.health_probe_interval_secs);
@@ -520,6 +525,10 @@ void StandaloneServer::update_gauges() {
     metrics_.gauge("ingester_shards", "Shards in memory").set(static_cast<double>(rows.shards));
     metrics_.gauge("molesignal_memory_budget_used_bytes", "Memory counted by the process's budget")
         .set(static_cast<double>(memory_->used_bytes()));
+    metrics_
+        .gauge("molesignal_memory_budget_uncounted_bytes",
+               "Memory beyond the budget's count for which it leaves room")
+        .set(static_cast<double>(memory_->uncounted_bytes()));
     health_.set_problem(
         "wal",
         wal.read_only ? Health::Severity::kDegraded : Health::Severity::kWarning,

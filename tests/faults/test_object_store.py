@@ -127,7 +127,7 @@ def test_lost_answers_double_nothing(start, store, proxy, request):
     assert ledger.check(start(*arguments(store, proxy, request.node.name))) == []
 
 
-@pytest.mark.parametrize("fault", ["truncate_rate", "reset_rate", "error_rate"])
+@pytest.mark.parametrize("fault", ["truncate_rate", "reset_rate", "error_rate", "corrupt_rate"])
 def test_bad_reads_are_errors_or_right_answers(start, store, proxy, request, fault):
     server = start(*arguments(store, proxy, request.node.name.replace("[", "-").replace("]", "")))
     ledger = Ledger("reads")
