@@ -1,17 +1,20 @@
 #!/usr/bin/env python3
 """Loads generated logs into a real server over HTTP and measures the server: CPU, disk, memory, queries.
 
-    bench/run.py [--rows N] [--writers W] [--batch-bytes B] [--json FILE] [--binary FILE] [--no-latency]
+    bench/run.py [--rows N] [--writers W] [--batch-bytes B] [--json FILE] [--binary FILE] [--no-latency] [--profile]
 
 CPU is the server process's own user and system time, from its start to the flushed end; wall time is not reported.
 The latency stage compares the acknowledgement of small requests with a bare loop of write and fdatasync by as many
 threads that share syncs, in the same run. Needs: scripts/build release molesignal ms_loggen ms_ack_latency
 """
 import argparse
+import collections
 import http.client
 import json
 import os
 import pathlib
+import re
+import signal
 import statistics
 import subprocess
 import sys
@@ -99,6 +102,43 @@ def acknowledgement(options, server, scratch):
     return json.loads(done.stdout)
 
 
+# Where a sample belongs, by what its function or file is called; the first that fits.
+PARTS = [
+    ("kernel: copies and pages", r"_copy_|clear_page|page_fault|memcg|folio|rmqueue|zap_pte|free_unref|get_page|madvise"),
+    ("kernel: the rest", r"\[kernel"),
+    ("allocator", r"jemalloc|operator new|operator delete"),
+    ("part: compression", r"ZSTD|HUF_|FSE_|HIST_|XXH"),
+    ("part: columns, sort, Parquet", r"Part|plan_parts|rows_by_time|TimedRow|libarrow|libparquet|arrow::|parquet::|Flush"),
+    ("JSON to rows", r"Json|simdjson|Row|decode|parse_|Event|rapidhash|Field"),
+    ("log", r"[Ww]al|crc32c|encode_batch|Batch"),
+    ("memtable", r"Memtable|Hot|Shard"),
+    ("HTTP", r"[Hh]ttp|boost|asio|Body|content_coding|inflate"),
+    ("memcpy, memcmp, memset", r"__mem"),
+]
+
+
+class Profile:
+    """Samples the server with `perf` while the block runs; `parts` is the share of each part in percent."""
+
+    def __init__(self, pid, scratch):
+        self.data = pathlib.Path(scratch) / "perf.data"
+        self.perf = subprocess.Popen(["perf", "record", "-q", "-F", "499", "-o", str(self.data), "-p", str(pid)],
+                                     stderr=subprocess.DEVNULL)
+        time.sleep(1)
+
+    def parts(self):
+        self.perf.send_signal(signal.SIGINT)
+        self.perf.wait()
+        text = subprocess.run(["perf", "report", "-i", str(self.data), "--stdio", "-q", "--sort", "dso,sym", "-F",
+                               "overhead,dso,sym"], capture_output=True, text=True, check=True).stdout
+        shares = collections.Counter()
+        for line in text.splitlines():
+            if match := re.match(r"\s*([0-9.]+)%\s+(.*)", line):
+                name = next((name for name, pattern in PARTS if re.search(pattern, match[2])), "other")
+                shares[name] += float(match[1])
+        return {name: round(share, 1) for name, share in shares.most_common()}
+
+
 def measure_queries(server, pid, trace_id):
     results = []
     for name, statement in QUERIES:
@@ -126,12 +166,15 @@ def run(options, scratch):
     pid = server.process.pid
     report = {"rows": options.rows, "raw_mb": round(raw / 1e6, 1), "writers": options.writers, "seed": options.seed,
               "idle_rss_mb": round(rss_megabytes(pid), 1)}
+    profile = Profile(pid, scratch) if options.profile else None
     before = cpu_seconds(pid)
     accepted = load(server, data, options.writers, options.batch_bytes)
     durable = cpu_seconds(pid)
     assert accepted == options.rows, (accepted, options.rows)
     server.ingest("bench", [{"level": "info", "service": "end", "message": "flush"}], "?commit=force")
     flushed = cpu_seconds(pid)
+    if profile:
+        report["profile"] = profile.parts()
     report["durable_cpu_s"] = round(durable - before, 2)
     report["total_cpu_s"] = round(flushed - before, 2)
     report["raw_mb_per_cpu_s"] = round(raw / 1e6 / (flushed - before), 1)
@@ -153,8 +196,10 @@ def run(options, scratch):
 
 def show(report):
     for key, value in report.items():
-        if key != "queries":
+        if key not in ("queries", "profile"):
             print(f"{key:20} {value}")
+    for part, share in report.get("profile", {}).items():
+        print(f"  {part:30}{share:>6} %")
     print(f"{'query':22}{'cpu ms':>9}{'rows':>9}{'gets':>7}{'skipped':>9}")
     for entry in report["queries"]:
         print(f"{entry['query']:22}{entry['cpu_ms']:>9}{entry['rows']:>9}{entry['gets']:>7}{entry['parts_skipped']:>9}")
@@ -171,6 +216,7 @@ def main():
     parser.add_argument("--loggen", default=str(ROOT / "build/release/loggen"))
     parser.add_argument("--ack-latency", default=str(ROOT / "build/release/ack_latency"))
     parser.add_argument("--no-latency", action="store_true")
+    parser.add_argument("--profile", action="store_true", help="sample the load with perf: shares of the server's parts")
     options = parser.parse_args()
     with scratch_directory("bench") as scratch:
         report = run(options, scratch)

@@ -11,7 +11,7 @@
 // (docs/decisions/0015-allocator.md). jemalloc reads this name at its start.
 extern "C" {
 [[gnu::used]] const char* malloc_conf =
-    "background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:0,oversize_threshold:1048576";
+    "background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:0";
 [[gnu::weak]] int mallctl(
     const char* name, void* old, std::size_t* old_bytes, void* value, std::size_t bytes);
 }
