@@ -92,7 +92,8 @@ struct WalIndex {
     std::uint64_t log_id = 0;
     std::uint64_t last_number = 0;
     std::vector<std::uint64_t> damaged_segments;
-    /// A record stands in an older segment than records before it: a sector went to the wrong place.
+    /// A record stands in an older segment than records before it: a sector went to the wrong
+    /// place.
     bool is_shuffled = false;
 };
 
