@@ -260,6 +260,8 @@ TEST_P(SqliteDamage, OfWhatIsReadBackFromTheJournalIsSeenWhileRunning) {
 
 TEST_P(SqliteDamage, OfAJournalThatAKilledProcessLeftIsReported) {
     std::vector<std::string> states{*describe()};
+    ASSERT_OK(catalogue_->ensure_organization(context(), "default"));
+    states.push_back(*describe());
     const auto stream = make_stream();
     states.push_back(*describe());
     const auto shard = *catalogue_->create_shard(context(), stream.id, "owner");
