@@ -62,7 +62,6 @@ public:
         const MutexLock lock(mutex_);
         auto& page = pages_[offset + kFrameHeaderBytes];
         std::memcpy(page.header.data(), bytes, kFrameHeaderBytes);
-        page.hash.reset();
     }
     void note_page(std::int64_t offset, const void* bytes, std::size_t count) {
         const MutexLock lock(mutex_);
