@@ -24,7 +24,7 @@ from workload import Ledger, Writers, json_request, otlp_request
 SETTINGS = {"ingester.buffer_max_mb": 1, "ingester.flush_interval_secs": 1, "wal.segment_size_mb": 1, "wal.reserve_mb": 4,
             "compactor.interval_secs": 86400, "ingester.past_max_secs": 3153600000}
 GENERATION_KILLS, FULL_CHECK_EVERY, DIRECTORY_KILLS = 8, 24, 72
-PATIENCE_SECONDS = 6.0
+PATIENCE_SECONDS, PROGRESS_EVERY = 6.0, 100
 SOME_ROWS, BACKLOG_ROWS = 500, 30_000
 OLD_MICROS = 86_400_000_000 * 400
 BROKEN = (OSError, http.client.HTTPException)
@@ -151,7 +151,9 @@ class Lane:
 
     def run(self, steps):
         try:
-            for step in steps:
+            for number, step in enumerate(steps):
+                if number % PROGRESS_EVERY == 0:
+                    print(f"{self.folder.name}: {number} of {len(steps)} steps", flush=True)
                 self.run_step(step)
             self.leave_nothing()
         except (Fault, AssertionError, TimeoutError, *BROKEN) as error:

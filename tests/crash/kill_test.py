@@ -22,6 +22,7 @@ import os
 import pathlib
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -76,6 +77,7 @@ def backend_of(name):
 
 
 def run_lane(results, folder, seed, place, extra, steps):
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # The lane's server ends with it.
     try:
         results.put(Lane(folder, seed, place, extra).run(steps))
     except BaseException as error:  # The main process must hear of it.
@@ -89,7 +91,7 @@ def run_lanes(options, scratch, place, steps):
     for number in range(options.lanes):
         arguments = (results, scratch / f"lane{number}", options.seed * 100 + number, place, options.server,
                      steps[number::options.lanes])
-        lanes.append(multiprocessing.Process(target=run_lane, args=arguments))
+        lanes.append(multiprocessing.Process(target=run_lane, args=arguments, daemon=True))
         lanes[-1].start()
     total = {"reached": collections.Counter(), "found": collections.Counter(), "answers": collections.Counter(),
              "missed": [], "faults": []}
@@ -116,7 +118,7 @@ def summary_of(options, total, seconds):
     return {"date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"), "backend": options.backend,
             "seed": options.seed, "seconds": round(seconds), "kills": kills, "at_failpoints": at_failpoints,
             "failpoints": len(total["reached"]), "random": total.get("random", 0), "random_in_start": total.get("in_start", 0),
-            "between": total.get("beside", 0), "rows_sent": total.get("sent", 0),
+            "while_preparing": total.get("beside", 0), "rows_sent": total.get("sent", 0),
             "rows_acknowledged": total.get("acknowledged", 0), "checks": total.get("checks", 0),
             "rows_checked": total.get("rows_checked", 0), "lost": found["lost"], "doubled": found["doubled"],
             "altered": found["altered"], "invented": found["invented"],
@@ -178,6 +180,7 @@ def main():
     print(f"seed {options.seed}, backend {options.backend}, {options.lanes} lanes", flush=True)
     steps = steps_of(failpoints(options.failpoints), options.hits, options.backend) + [Step()] * options.rounds
     random.Random(options.seed).shuffle(steps)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # A time-out leaves no server behind.
     scratch, began = pathlib.Path(tempfile.mkdtemp(prefix="molesignal-kill-")), time.monotonic()
     with backend_of(options.backend) as place:
         total = run_lanes(options, scratch, place, steps)
