@@ -16,7 +16,9 @@ import sqlite3
 import subprocess
 import time
 
-from kill_plan import ALSO, AT_START, AT_STOP, BESIDE, PRELUDES, WITH_MUCH, Step, lookup, matches
+from kill_plan import (AFTERWARDS, ALSO, AT_START, AT_STOP, BESIDE, ON_A_FULL_DISK, PRELUDES, WITH_MUCH, Step, lookup,
+                       matches)
+from private_mount import PrivateMount
 from server_process import ServerProcess
 from workload import Ledger, Writers, json_request, otlp_request
 
@@ -26,6 +28,7 @@ SETTINGS = {"ingester.buffer_max_mb": 1, "ingester.flush_interval_secs": 1, "wal
 GENERATION_KILLS, FULL_CHECK_EVERY, DIRECTORY_KILLS = 8, 24, 72
 PATIENCE_SECONDS, PROGRESS_EVERY = 6.0, 100
 SOME_ROWS, BACKLOG_ROWS = 500, 30_000
+SMALL_DISK_MEGABYTES, ROWS_BEFORE_FULL = 48, 1000
 OLD_MICROS = 86_400_000_000 * 400
 BROKEN = (OSError, http.client.HTTPException)
 
@@ -45,25 +48,35 @@ class Lane:
                        "missed": [], "fault": ""}
         self.directories, self.starts, self.scratch_streams = 0, 0, 0
         self.history = []  # Kills since the last check.
-        self.server = None
+        self.server = self.mount = None
         self.ledgers = []
         self.leave_nothing()
 
     # ---- directories, generations, checks
 
-    def leave_nothing(self):
+    def leave_nothing(self, small_disk=False):
         """Goes on with an empty directory, after a check of all that is in the old one."""
         if self.ledgers and any(ledger.sent for ledger in self.ledgers):
             self.start(all_generations=True).kill()
         for ledger in self.ledgers:
             self._count(ledger)
+        self.unmount()
         self.directories += 1
         self.directory = self.folder / f"d{self.directories}"
         self.directory.mkdir(parents=True)
+        self.data = self.directory / "data"
+        if small_disk:
+            self.mount = PrivateMount(self.directory / "disk", SMALL_DISK_MEGABYTES).__enter__()
+            self.data = self.directory / "disk" / "data"
         self.place_arguments, self.catalogue = self.place(self.directory)
         self.failpoints = self.directory / "failpoints"
         self.ledgers, self.kills_here = [], 0
         self.next_generation()
+
+    def unmount(self):
+        if self.mount is not None:
+            self.mount.__exit__()
+            self.mount = None
 
     def next_generation(self):
         number = len(self.ledgers)
@@ -91,8 +104,9 @@ class Lane:
         self.failpoints.unlink(missing_ok=True)
         flags = [word for name, value in SETTINGS.items() for word in ("--set", f"{name}={value}")]
         armed = ["--failpoints", failpoints] if failpoints else []
-        self.server = ServerProcess(self.directory / "data", [*flags, *self.place_arguments, *self.extra, *armed,
-                                                              "--failpoints-file", str(self.failpoints)])
+        self.server = ServerProcess(self.data, [*flags, *self.place_arguments, *self.extra, *armed, "--failpoints-file",
+                                                str(self.failpoints)],
+                                    prefix=self.mount.prefix if self.mount else (), run_dir=self.directory / "run")
         return self.server
 
     def start(self, all_generations=False):
@@ -163,6 +177,7 @@ class Lane:
         finally:
             if self.server is not None:
                 self.server.kill()
+            self.unmount()
         return self.report
 
     def run_step(self, step):
@@ -176,11 +191,19 @@ class Lane:
         for tried in [step] if step.hit == 1 or step.name in ALSO else [step, Step(step.name, 1)]:
             if prelude := PRELUDES.get(step.name):
                 getattr(self, prelude)()
-            if self.kill_in_start(tried) if matches(step.name, AT_START) else self.kill_under_load(tried):
+            if self.kill_at(tried):
                 self.report["reached"][step.name] += 1
+                if afterwards := AFTERWARDS.get(step.name):
+                    getattr(self, afterwards)()
                 return None
             self.report["missed"].append(str(tried))
         return None
+
+    def kill_at(self, step):
+        """Whether the failpoint was reached; the server is ended in any case."""
+        if matches(step.name, ON_A_FULL_DISK):
+            return self.kill_on_a_full_disk(step)
+        return self.kill_in_start(step) if matches(step.name, AT_START) else self.kill_under_load(step)
 
     def random_kill(self):
         if self.random.random() < 0.2:
@@ -215,6 +238,22 @@ class Lane:
                 self.server.process.send_signal(signal.SIGTERM)
             reached = self.ended(30.0 if matches(step.name, AT_STOP) else PATIENCE_SECONDS, beside and getattr(self, beside))
             self.kill(str(step))
+        return reached
+
+    def kill_on_a_full_disk(self, step):
+        self.leave_nothing(small_disk=True)
+        self.start()
+        filler = self.data.parent / "filler"
+        with self.load(modes=("",)) as writers:
+            deadline = time.monotonic() + 20
+            while len(writers.ledger.acknowledged) < ROWS_BEFORE_FULL and time.monotonic() < deadline:
+                time.sleep(0.01)
+            self.arm(step.spec)
+            self.mount.run("sh", "-c", f"cat /dev/zero > '{filler}' 2>/dev/null || true")
+            reached = self.ended(20.0)
+            self.kill(str(step))
+        self.mount.run("rm", str(filler))
+        self.leave_nothing()
         return reached
 
     # ---- beside the load, in streams of their own whose rows nobody misses
@@ -267,7 +306,29 @@ class Lane:
         self.other_kill("flushed")
 
     def leave_no_reserve(self):
-        (self.directory / "data" / "wal" / "reserve").unlink(missing_ok=True)
+        (self.data / "wal" / "reserve").unlink(missing_ok=True)
+
+    def leave_a_damaged_log(self):
+        """Of three records in the log, the first is damaged. In a directory of its own: its row is lost."""
+        self.leave_nothing()
+        self.start()
+        for number in range(3):
+            self.server.ingest("scratch_damaged", [{"n": number, "text": f"marked-{number}"}])
+        self.other_kill("three rows")
+        for path in (self.data / "wal").glob("*.wal"):
+            content = path.read_bytes()
+            if (at := content.find(b"marked-0")) >= 0:
+                path.write_bytes(content[:at] + b"M" + content[at + 1:])
+                return
+        raise Fault("the log does not have the text of its row")
+
+    def check_the_damaged_log(self):
+        self.start()
+        if (rows := self.server.query("SELECT n FROM logs.scratch_damaged ORDER BY n")["rows"]) != [[1], [2]]:
+            raise Fault(f"of three rows, the first one damaged, there are {rows}")
+        if not list((self.data / "wal" / "quarantine").glob("*.wal")):
+            raise Fault("the damaged segment is not in quarantine")
+        self.other_kill("damage checked")
 
     def leave_old_rows(self):
         """One part of a stream of its own that the next start's retention expires."""
@@ -291,7 +352,7 @@ class Lane:
     def change_catalogue(self, statement):
         """Rows that were changed, behind the server's back."""
         if self.catalogue is None:
-            with contextlib.closing(sqlite3.connect(self.directory / "data" / "meta.db", timeout=20)) as connection, connection:
+            with contextlib.closing(sqlite3.connect(self.data / "meta.db", timeout=20)) as connection, connection:
                 return connection.execute(statement).rowcount
         done = subprocess.run([*self.catalogue, "-c", statement], check=True, capture_output=True, text=True).stdout
         return int(done.split()[-1])
