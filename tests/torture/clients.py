@@ -63,7 +63,6 @@ class Clients:
         self.generations = []  # (ledger, streams); the last one is written to.
         self.totals = {"sent": 0, "acknowledged": 0, "checks": 0, "unanswered": 0, "rows checked": 0, "streams deleted": 0}
         self.answers, self.read_answers = {}, {}
-        self.complaints = []
         while not run.addresses and not run.stopping.is_set():
             time.sleep(0.05)
         self.threads = [start_thread(self.write, run, "writers"), start_thread(self.check_newest, run, "reader of new rows"),
@@ -167,10 +166,9 @@ class Clients:
 
     # ---- the end
 
-    def stop(self):
+    def join(self):
         for thread in self.threads:
             thread.join()
-        return self.complaints
 
     def check_everything(self, server):
         for ledger, _ in self.generations:

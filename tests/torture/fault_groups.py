@@ -220,7 +220,7 @@ class CatalogueFaults(Group):
 # ---- the disk
 
 class DiskFaults(Group):
-    rest_seconds = (6.0, 20.0)
+    rest_seconds = (6.0, 25.0)
 
     def __init__(self, run, mount, path):
         super().__init__(run)
@@ -229,6 +229,6 @@ class DiskFaults(Group):
     def strike(self):
         self.run.fault("disk: full")
         self.mount.run("sh", "-c", f"cat /dev/zero > {self.path}/filler 2>/dev/null || true")
-        self.run.pause(self.random.uniform(0.5, 5.0))
+        self.run.pause(self.random.uniform(0.5, 12.0))
         self.mount.run("rm", "-f", f"{self.path}/filler")
         self.run.event("disk", "has room again")

@@ -12,8 +12,8 @@ EVENTS_KEPT = 20_000
 class Run:
     """Shared by all threads. `addresses` follows the server from start to start."""
 
-    def __init__(self, seed, seconds, data, folder, prefix, arguments):
-        self.seed, self.seconds = seed, seconds
+    def __init__(self, seed, data, folder, prefix, arguments):
+        self.seed = seed
         self.data, self.folder, self.prefix, self.arguments = data, folder, prefix, arguments
         folder.mkdir(parents=True, exist_ok=True)
         self.failpoints = folder / "failpoints"
