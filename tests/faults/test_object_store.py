@@ -1,5 +1,5 @@
 """The object store fails in every way it can, behind a proxy that misbehaves, in front of a real S3 server. No row is
-lost or doubled, no answer is wrong, and what can be retried says so. MS_FAULTS_FULL=1: the full counts."""
+lost or doubled, no answer is wrong, and what can be retried says so. MS_TEST_FULL=1: the full counts."""
 import contextlib
 import json
 import os
@@ -10,7 +10,7 @@ import s3_server
 from faulty_proxy import FaultyProxy
 from workload import Ledger, Writers
 
-FULL = bool(os.environ.get("MS_FAULTS_FULL"))
+FULL = bool(os.environ.get("MS_TEST_FULL"))
 SEED = int(os.environ.get("MS_TEST_SEED", "20261126"))
 pytestmark = pytest.mark.skipif(s3_server.find_program() is None,
                                 reason="no S3 server: `weed` is not installed (tests/e2e/requirements.txt)")
