@@ -242,7 +242,11 @@ std::map<std::string, CrashFs::State::NodePtr> CrashFs::State::names_after_crash
                 if (change.bound_name.empty()) {
                     continue;
                 }
-                const auto& other = names.at(change.bound_name).changes;
+                const auto bound = names.find(change.bound_name);
+                if (bound == names.end()) {
+                    continue;  // Its change was made durable, and it is gone for good since.
+                }
+                const auto& other = bound->second.changes;
                 auto& other_survive = survive[change.bound_name];
                 while (other_survive < other.size() &&
                        other[other_survive].number <= change.number + 1) {

@@ -194,6 +194,25 @@ TEST(CrashFs, AtomicReplacementHoldsAtEveryOperation) {
     }
 }
 
+TEST(CrashFs, AFileThatWasRenamedAcrossDirectoriesAndRemovedIsGone) {
+    CrashFs fs;
+    ASSERT_TRUE(fs.create_directories("/a"));
+    ASSERT_TRUE(fs.create_directories("/b"));
+    create(fs, "/a/f", "x");
+    ASSERT_TRUE(fs.rename("/a/f", "/b/f"));
+    ASSERT_TRUE(fs.sync_directory("/b"));
+    ASSERT_TRUE(fs.remove("/b/f"));
+    ASSERT_TRUE(fs.sync_directory("/b"));
+    // The old name's removal is still pending, and what it was bound to is gone for good.
+    std::set<std::string> seen;
+    for (std::uint64_t seed = 0; seed < 30; ++seed) {
+        const auto after = fs.clone_after_crash(seed, CrashModel::kRandomBlocks);
+        EXPECT_EQ(content(*after, "/b/f"), "<none>");
+        seen.insert(content(*after, "/a/f"));
+    }
+    EXPECT_EQ(seen, (std::set<std::string>{"<none>", "x"}));
+}
+
 TEST(CrashFs, ReplacementWithoutSyncIsCaught) {
     CrashFs fs;
     create(fs, "/f", "old");

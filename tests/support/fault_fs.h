@@ -32,12 +32,21 @@ enum class FsVerb : std::uint8_t {
     kLockDirectory,
 };
 
-/// Which operations fail, and how.
+/// What an operation does that is hit.
+enum class FsFaultEffect : std::uint8_t {
+    kError = 1,    ///< It fails.
+    kSwallow = 2,  ///< It reports success and does nothing: a device that lies. Only for verbs
+                   ///< without a result.
+};
+
+/// Which operations fail, and how. As errors of the system: EIO is kUnavailable, ENOSPC, EDQUOT and
+/// EMFILE are kResourceExhausted, EROFS and EACCES are kForbidden.
 struct FsFault {
     std::set<FsVerb> verbs;     ///< Empty: all.
     std::string path_contains;  ///< Empty: every path. Of a rename either path counts.
     FaultPlan plan;
     ErrorCode code = ErrorCode::kUnavailable;
+    FsFaultEffect effect = FsFaultEffect::kError;
 };
 
 /// Wraps a file system and fails what the armed rule names; without a rule it only passes on.
