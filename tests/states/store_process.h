@@ -48,6 +48,8 @@ public:
     /// As SIGTERM does; after an error, or without a start, what there is is taken down.
     Result<> stop();
 
+    bool is_running() const { return retention_ != nullptr; }
+
     /// Sends `rows` rows of that age in one request.
     Result<IngestReceipt> ingest(const std::string& stream,
                                  std::uint32_t rows,

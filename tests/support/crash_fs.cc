@@ -473,6 +473,14 @@ Result<std::vector<DirectoryEntry>> CrashFs::list(const std::string& path) {
     return entries;
 }
 
+void CrashFs::lose_unsynced(const std::string& path) {
+    auto& state = *state_;
+    const MutexLock lock(state.mutex);
+    const auto node = state.find(path);
+    MS_ASSERT(node != nullptr);
+    node->pending.clear();
+}
+
 void CrashFs::leave_directory_unsynced(const std::string& path) {
     auto& state = *state_;
     const MutexLock lock(state.mutex);

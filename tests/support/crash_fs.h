@@ -47,6 +47,10 @@ public:
     /// The clone that snapshot_before asked for; null if operation `number` did not come.
     std::unique_ptr<CrashFs> take_snapshot();
 
+    /// What is not synced of the file's content never will be, though it reads as written: what a
+    /// kernel does with the pages of a sync that failed. Later writes are as good as any.
+    void lose_unsynced(const std::string& path);
+
     /// Makes a directory whose name is not durable, as a process leaves it that was killed between
     /// making it and syncing its parent. The parent exists.
     void leave_directory_unsynced(const std::string& path);

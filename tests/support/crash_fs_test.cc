@@ -213,6 +213,18 @@ TEST(CrashFs, AFileThatWasRenamedAcrossDirectoriesAndRemovedIsGone) {
     EXPECT_EQ(seen, (std::set<std::string>{"<none>", "x"}));
 }
 
+TEST(CrashFs, WhatAFailedSyncLostStaysLostAndLaterWritesDoNot) {
+    CrashFs fs;
+    create(fs, "/f", "0123456789");
+    const auto file = fs.open("/f", OpenMode::kReadWrite).value();
+    ASSERT_TRUE(file->write_at(0, as_bytes("ab")));
+    fs.lose_unsynced("/f");
+    ASSERT_TRUE(file->write_at(5, as_bytes("xy")));
+    ASSERT_TRUE(file->sync());
+    EXPECT_EQ(content(fs, "/f"), "ab234xy789");
+    EXPECT_EQ(content(*fs.clone_after_crash(1, CrashModel::kDropUnsynced), "/f"), "01234xy789");
+}
+
 TEST(CrashFs, ReplacementWithoutSyncIsCaught) {
     CrashFs fs;
     create(fs, "/f", "old");

@@ -49,6 +49,19 @@ struct FaultFs::State {
         return Error(fault->code, fmt::format("{}: injected fault {}", path, fired));
     }
 
+    /// Whether the rule has something to be called for a sync that failed.
+    bool report_failed_sync(const std::string& path) {
+        std::function<void(const std::string&)> report;
+        {
+            const MutexLock lock(mutex);
+            report = fault.has_value() ? fault->failed_sync : nullptr;
+        }
+        if (report) {
+            report(path);
+        }
+        return report != nullptr;
+    }
+
     Mutex mutex;
     std::optional<FsFault> fault MS_GUARDED_BY(mutex);
     std::uint64_t matches MS_GUARDED_BY(mutex) = 0;
@@ -79,7 +92,7 @@ public:
     Result<> sync() override {
         bool swallow = false;
         if (auto passed = state_->pass(FsVerb::kSync, path_, "", &swallow); !passed) {
-            sync_is_void_ = true;
+            sync_is_void_ = !state_->report_failed_sync(path_);
             return passed;
         }
         return swallow || sync_is_void_ ? Result<>() : base_->sync();

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <set>
 #include <string>
@@ -47,6 +48,9 @@ struct FsFault {
     FaultPlan plan;
     ErrorCode code = ErrorCode::kUnavailable;
     FsFaultEffect effect = FsFaultEffect::kError;
+    /// Called with the path of a file whose sync fails: it says what that means for the base, and
+    /// later syncs of the open file work again. Empty: they sync nothing.
+    std::function<void(const std::string&)> failed_sync;
 };
 
 /// Wraps a file system and fails what the armed rule names; without a rule it only passes on.
