@@ -145,7 +145,10 @@ Result<> StoreProcess::drop(const std::string& stream) {
         return Error(ErrorCode::kNotFound, fmt::format("no stream '{}'", stream));
     }
     sink_([=](RowLedger& ledger) { ledger.dropping(stream); });
-    MS_TRY_VOID(catalogue().delete_stream(context_, org_, info->id));
+    if (auto deleted = catalogue().delete_stream(context_, org_, info->id); !deleted) {
+        ingester_->refresh_stream(info->id);  // As the API does: it may have happened.
+        return deleted;
+    }
     sink_([=](RowLedger& ledger) { ledger.dropped(stream); });
     return ingester_->drop_stream(context_, info->id);
 }
