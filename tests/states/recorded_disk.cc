@@ -48,8 +48,14 @@ struct RecordingFs::State {
 
 class RecordingFs::RecordingFile final : public File {
 public:
-    RecordingFile(std::unique_ptr<File> base, std::shared_ptr<State> state, std::uint64_t number)
-        : base_(std::move(base)), state_(std::move(state)), number_(number) {}
+    RecordingFile(std::unique_ptr<File> base,
+                  std::shared_ptr<State> state,
+                  std::uint64_t number,
+                  std::string path)
+        : base_(std::move(base)),
+          state_(std::move(state)),
+          number_(number),
+          path_(std::move(path)) {}
     ~RecordingFile() override { note_closed(); }
 
     Result<std::size_t> read_at(std::uint64_t offset, MutableBytes out) override {
@@ -58,20 +64,24 @@ public:
     Result<> write_at(std::uint64_t offset, Bytes data) override {
         return state_->run({.kind = Kind::kWrite,
                             .file = number_,
+                            .path = path_,
                             .offset = offset,
                             .data = ByteBuffer(data.begin(), data.end())},
                            [&] { return base_->write_at(offset, data); });
     }
     Result<> allocate(std::uint64_t size) override {
-        return state_->run({.kind = Kind::kAllocate, .file = number_, .offset = size},
-                           [&] { return base_->allocate(size); });
+        return state_->run(
+            {.kind = Kind::kAllocate, .file = number_, .path = path_, .offset = size},
+            [&] { return base_->allocate(size); });
     }
     Result<> sync() override {
-        return state_->run({.kind = Kind::kSync, .file = number_}, [&] { return base_->sync(); });
+        return state_->run({.kind = Kind::kSync, .file = number_, .path = path_},
+                           [&] { return base_->sync(); });
     }
     Result<> truncate(std::uint64_t size) override {
-        return state_->run({.kind = Kind::kTruncate, .file = number_, .offset = size},
-                           [&] { return base_->truncate(size); });
+        return state_->run(
+            {.kind = Kind::kTruncate, .file = number_, .path = path_, .offset = size},
+            [&] { return base_->truncate(size); });
     }
     Result<std::uint64_t> size() override { return base_->size(); }
     Result<> close() override {
@@ -90,6 +100,7 @@ private:
     std::unique_ptr<File> base_;
     std::shared_ptr<State> state_;
     std::uint64_t number_;
+    std::string path_;
     bool is_closed_ = false;
 };
 
@@ -115,7 +126,8 @@ Result<std::unique_ptr<File>> RecordingFs::open(const std::string& path, OpenMod
                                 .file = number,
                                 .path = path,
                                 .offset = static_cast<std::uint64_t>(mode)});
-    return std::unique_ptr<File>(std::make_unique<RecordingFile>(std::move(file), state_, number));
+    return std::unique_ptr<File>(
+        std::make_unique<RecordingFile>(std::move(file), state_, number, path));
 }
 
 Result<> RecordingFs::rename(const std::string& from, const std::string& to) {

@@ -66,6 +66,7 @@ struct FaultFs::State {
     std::optional<FsFault> fault MS_GUARDED_BY(mutex);
     std::uint64_t matches MS_GUARDED_BY(mutex) = 0;
     std::uint64_t fired MS_GUARDED_BY(mutex) = 0;
+    std::uint64_t syncs_after_failure MS_GUARDED_BY(mutex) = 0;
     std::uint64_t operations MS_GUARDED_BY(mutex) = 0;
 };
 
@@ -91,7 +92,12 @@ public:
     }
     Result<> sync() override {
         bool swallow = false;
+        if (sync_failed_) {
+            const MutexLock lock(state_->mutex);
+            ++state_->syncs_after_failure;
+        }
         if (auto passed = state_->pass(FsVerb::kSync, path_, "", &swallow); !passed) {
+            sync_failed_ = true;
             sync_is_void_ = !state_->report_failed_sync(path_);
             return passed;
         }
@@ -114,6 +120,7 @@ private:
     std::unique_ptr<File> base_;
     std::shared_ptr<State> state_;
     std::string path_;
+    bool sync_failed_ = false;
     bool sync_is_void_ = false;  ///< By the writing thread only, as sync is.
 };
 
@@ -135,6 +142,11 @@ void FaultFs::disarm() {
 std::uint64_t FaultFs::fired() const {
     const MutexLock lock(state_->mutex);
     return state_->fired;
+}
+
+std::uint64_t FaultFs::syncs_after_failure() const {
+    const MutexLock lock(state_->mutex);
+    return state_->syncs_after_failure;
 }
 
 std::uint64_t FaultFs::operation_count() const {

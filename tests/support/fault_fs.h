@@ -71,6 +71,8 @@ public:
     void disarm();
     /// How many operations have failed since `arm`.
     std::uint64_t fired() const;
+    /// How often a file was synced again after a sync of it had failed: that proves nothing.
+    std::uint64_t syncs_after_failure() const;
     /// All operations so far, reads included.
     std::uint64_t operation_count() const;
 
