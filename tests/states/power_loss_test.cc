@@ -1,4 +1,5 @@
-// Power cuts at every operation of the reference workload, under every model of what they leave.
+// Kills and power cuts at every operation of the reference workload, by every model of what is
+// left.
 #include <atomic>
 #include <iostream>
 #include <optional>
@@ -56,13 +57,17 @@ std::uint64_t mix(std::uint64_t seed, std::uint64_t number) {
     return random.next_u64();
 }
 
+/// What a power cut by `model` leaves or, without one, a process that is killed.
 void check_one(const RunReplay& replay,
-               CrashModel model,
+               std::optional<CrashModel> model,
                std::uint64_t seed,
                const Effort& wanted,
                Tally& tally) {
-    const auto disk = replay.disk().clone_after_crash(seed, model);
-    const auto depth = seed % wanted.twice_each == 0   ? StateDepth::kTwice
+    const auto disk = model.has_value() ? replay.disk().clone_after_crash(seed, *model)
+                                        : replay.disk().clone_after_kill();
+    // A kill alone is mild: what counts is what the next process believes, and a cut then.
+    const auto twice_each = model.has_value() ? wanted.twice_each : wanted.twice_each / 4;
+    const auto depth = seed % twice_each == 0          ? StateDepth::kTwice
                        : seed % wanted.go_on_each == 1 ? StateDepth::kGoOn
                                                        : StateDepth::kStart;
     const auto verdict = check_state(*disk, replay.ledger(), seed, depth);
@@ -76,7 +81,7 @@ void check_one(const RunReplay& replay,
             fmt::format("before '{} {}' model {} seed {}: {}",
                         operation == nullptr ? "the end" : disk_operation_name(operation->kind),
                         operation == nullptr ? "" : operation->path,
-                        static_cast<int>(model),
+                        model.has_value() ? static_cast<int>(*model) : 0,
                         seed,
                         fault));
     }
@@ -101,6 +106,7 @@ void check_share(const RecordedRun& run,
                 check_one(replay, model, mix(seed, number), wanted, tally);
             }
         }
+        check_one(replay, std::nullopt, mix(seed, boundary * 8 * 64), wanted, tally);
         if (tally.all_faults().size() >= wanted.faults_max) {
             return;
         }
@@ -153,8 +159,8 @@ TEST_F(PowerLoss, AtEveryOperationOfTheReferenceWorkloadLosesNothing) {
     Tally tally;
     check_run(run, seed, effort(), tally);
     std::cout << fmt::format(
-        "{} states after power cuts at {} boundaries, {} of them after a second cut during the "
-        "recovery; {} went on writing; seed {}\n",
+        "{} states after kills and power cuts at {} boundaries, {} of them after another cut "
+        "during the recovery; {} went on writing; seed {}\n",
         tally.states.load(),
         boundaries,
         tally.second_cuts.load(),

@@ -3,14 +3,6 @@
 #include "common/assert.h"
 
 namespace molesignal {
-namespace {
-
-/// Of a disk on which everything is durable.
-std::unique_ptr<CrashFs> copy_of(const CrashFs& disk) {
-    return disk.clone_after_crash(0, CrashModel::kDropUnsynced);
-}
-
-}  // namespace
 
 std::array<std::uint64_t, kChangingKinds> RecordedRun::boundaries() const {
     std::array<std::uint64_t, kChangingKinds> counts = {};
@@ -25,8 +17,9 @@ std::array<std::uint64_t, kChangingKinds> RecordedRun::boundaries() const {
 RecordedRun record_run(const CrashFs& disk,
                        const RowLedger& ledger,
                        const std::function<void(FileSystem&, const LedgerSink&)>& work) {
-    RecordedRun run{.disk = copy_of(disk), .ledger = ledger, .operations = {}, .notes = {}};
-    const auto base = copy_of(disk);
+    RecordedRun run{
+        .disk = disk.clone_after_kill(), .ledger = ledger, .operations = {}, .notes = {}};
+    const auto base = disk.clone_after_kill();
     RecordingFs files(*base);
     Mutex mutex;
     work(files, [&](LedgerNote note) {
@@ -39,7 +32,7 @@ RecordedRun record_run(const CrashFs& disk,
 }
 
 RunReplay::RunReplay(const RecordedRun& run)
-    : run_(run), disk_(copy_of(*run.disk)), ledger_(run.ledger) {}
+    : run_(run), disk_(run.disk->clone_after_kill()), ledger_(run.ledger) {}
 
 bool RunReplay::next_boundary() {
     if (operation_ != nullptr) {

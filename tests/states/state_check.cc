@@ -82,7 +82,7 @@ StateVerdict check_state(const CrashFs& disk,
                          StateDepth depth) {
     StateVerdict verdict;
     if (depth == StateDepth::kStart) {
-        const auto copy = disk.clone_after_crash(0, CrashModel::kDropUnsynced);
+        const auto copy = disk.clone_after_kill();
         StoreProcess process(*copy, settings_after(ledger, seed, 0), [](const LedgerNote&) {});
         if (const auto started = process.start(); !started) {
             verdict.faults = {"does not start: " + started.error().message()};

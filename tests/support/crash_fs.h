@@ -38,6 +38,10 @@ public:
     /// unharmed.
     std::unique_ptr<CrashFs> clone_after_crash(std::uint64_t seed, CrashModel model) const;
 
+    /// The files as they are, with what is durable of them and what is not: as the next process
+    /// finds them when this one is killed and the machine goes on. Locks are released.
+    std::unique_ptr<CrashFs> clone_after_kill() const;
+
     /// How many operations have changed something or made it durable (writes, syncs, names).
     std::uint64_t operation_count() const;
 

@@ -225,6 +225,22 @@ TEST(CrashFs, WhatAFailedSyncLostStaysLostAndLaterWritesDoNot) {
     EXPECT_EQ(content(*fs.clone_after_crash(1, CrashModel::kDropUnsynced), "/f"), "01234xy789");
 }
 
+TEST(CrashFs, AKillTakesNothingAndMakesNothingDurable) {
+    CrashFs fs;
+    create(fs, "/f", "old");
+    const auto file = fs.open("/f", OpenMode::kReadWrite).value();
+    ASSERT_TRUE(file->write_at(0, as_bytes("new")));
+    ASSERT_TRUE(fs.rename("/f", "/g"));
+    const auto killed = fs.clone_after_kill();
+    ASSERT_TRUE(file->write_at(0, as_bytes("bad")));
+    EXPECT_EQ(content(*killed, "/g"), "new");
+    EXPECT_EQ(content(*killed, "/f"), "<none>");
+    EXPECT_EQ(content(*killed->clone_after_crash(1, CrashModel::kDropUnsynced), "/f"), "old");
+    ASSERT_TRUE(killed->open("/g", OpenMode::kReadWrite).value()->sync());
+    ASSERT_TRUE(killed->sync_directory("/"));
+    EXPECT_EQ(content(*killed->clone_after_crash(1, CrashModel::kDropUnsynced), "/g"), "new");
+}
+
 TEST(CrashFs, ReplacementWithoutSyncIsCaught) {
     CrashFs fs;
     create(fs, "/f", "old");
