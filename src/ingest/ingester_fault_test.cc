@@ -227,6 +227,20 @@ TEST_F(IngesterFault, ADroppedStreamsUnfinishedFlushLeavesNoObjects) {
     EXPECT_TRUE(catalogue_->list_flush_intents(process_.context)->empty());
 }
 
+TEST_F(IngesterFault, AStreamWhoseDeletionNobodyToldDoesNotPinTheLog) {
+    ASSERT_TRUE(process_.start());
+    ASSERT_TRUE(process_.ingest(3));
+    const auto stream =
+        *catalogue_->find_stream(process_.context, process_.org, StreamType::kLogs, "app");
+    // Committed, but the answer was lost: nobody calls drop_stream.
+    ASSERT_TRUE(catalogue_->delete_stream(process_.context, process_.org, stream->id));
+    ASSERT_TRUE(process_->flush_all(process_.context)) << "there is nothing left to be flushed";
+    await([&] { return process_->wal().queues().empty() && process_->stats().shards == 0; });
+    EXPECT_EQ(process_.live_shards(), 0U);
+    ASSERT_TRUE(process_.ingest(2));
+    EXPECT_EQ(process_.visible().rows(), 2U);
+}
+
 TEST_F(IngesterFault, AStreamThatIsDeletedUnderARequestIsMadeAnewByTheNext) {
     ASSERT_TRUE(process_.start());
     const auto stream =
