@@ -234,9 +234,15 @@ void Ingester::flush_frozen(Shard& shard, const Memtable& frozen) {
 /// answer to the deletion was lost, or another process has done it. Its rows are dropped, or they
 /// would pin the log until the next start.
 bool Ingester::discard_if_deleted(const RequestContext& context, Shard& shard) {
+    // Both must say so: a catalogue that knows neither is not ours, and a deleted shard of a live
+    // stream is an error that must not cost rows.
     const auto info = catalogue_.get_shard(context, shard.id());
     if (!info || !info->has_value() || (*info)->state != ShardState::kDeleted) {
-        return false;  // A catalogue that does not know the shard says nothing about its stream.
+        return false;
+    }
+    const auto live = catalogue_.get_stream(context, shard.stream().org, shard.stream().id);
+    if (!live || live->has_value()) {
+        return false;
     }
     std::shared_ptr<Stream> stream;
     {
