@@ -150,6 +150,10 @@ struct TelemetryConfig {
     bool access_log = false;
 };
 
+struct CacheConfig {
+    std::int64_t tail_mb = 32;
+};
+
 struct MemoryConfig {
     std::int64_t limit_mb = 1'024;  ///< The root budget: buffers, request bodies, queries.
 };
@@ -168,6 +172,7 @@ struct Config {
     TelemetryConfig telemetry;
     MemoryConfig memory;
     ScrubConfig scrub;
+    CacheConfig cache;
 };
 
 /// `path` as the server uses it: below node.data_dir unless it is absolute.

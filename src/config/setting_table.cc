@@ -218,6 +218,9 @@ const Setting kTable[] = {
 
     {.key = "memory.limit_mb", .meaning = "What buffers, request bodies and queries may take together; memory that the process has beyond their count takes of it too.",
      .ref = MS_MEMBER(memory.limit_mb), .minimum = 64, .maximum = 1e7, .unit = "MiB"},
+
+    {.key = "cache.tail_mb", .meaning = "Ends of objects, with their footers, that are kept in memory: up to 64 KiB of each; 0: none. Counts towards memory.limit_mb.",
+     .ref = MS_MEMBER(cache.tail_mb), .minimum = 0, .maximum = 1e6, .unit = "MiB"},
 };
 // clang-format on
 

@@ -49,7 +49,7 @@ void check_orders(const Config& config, std::vector<std::string>& problems) {
     const auto& http = config.http;
     const auto& ingester = config.ingester;
     const auto& retry = config.store.object.retry;
-    const std::array<Order, 9> orders{{
+    const std::array<Order, 10> orders{{
         {"http.body_bytes_max",
          http.body_bytes_max,
          "http.inflight_body_bytes_max",
@@ -71,6 +71,7 @@ void check_orders(const Config& config, std::vector<std::string>& problems) {
          "memory.limit_mb",
          config.memory.limit_mb},
         {"query.memory_mb", config.query.memory_mb, "memory.limit_mb", config.memory.limit_mb},
+        {"cache.tail_mb", config.cache.tail_mb, "memory.limit_mb", config.memory.limit_mb},
         {"wal.segment_size_mb * 4",
          config.wal.segment_size_mb * 4,
          "wal.total_mb",

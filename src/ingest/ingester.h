@@ -224,6 +224,7 @@ private:
                                 SteadyNanos& wake_at) const;
     void flush_one(Shard& shard, std::string_view reason);
     void flush_frozen(Shard& shard, const Memtable& frozen);
+    bool discard_if_deleted(const RequestContext& context, Shard& shard);
     SteadyNanos retry_time(std::uint32_t failures);
     Result<> retire_if_drained(const RequestContext& context, const std::shared_ptr<Shard>& shard);
     /// Lets go of a deleted stream that has no shards any more.

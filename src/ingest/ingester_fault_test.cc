@@ -227,6 +227,39 @@ TEST_F(IngesterFault, ADroppedStreamsUnfinishedFlushLeavesNoObjects) {
     EXPECT_TRUE(catalogue_->list_flush_intents(process_.context)->empty());
 }
 
+TEST_F(IngesterFault, AStreamWhoseDeletionNobodyToldDoesNotPinTheLog) {
+    ASSERT_TRUE(process_.start());
+    ASSERT_TRUE(process_.ingest(3));
+    const auto stream =
+        *catalogue_->find_stream(process_.context, process_.org, StreamType::kLogs, "app");
+    // Committed, but the answer was lost: nobody calls drop_stream.
+    ASSERT_TRUE(catalogue_->delete_stream(process_.context, process_.org, stream->id));
+    ASSERT_TRUE(process_->flush_all(process_.context)) << "there is nothing left to be flushed";
+    await([&] { return process_->wal().queues().empty() && process_->stats().shards == 0; });
+    EXPECT_EQ(process_.live_shards(), 0U);
+    ASSERT_TRUE(process_.ingest(2));
+    EXPECT_EQ(process_.visible().rows(), 2U);
+}
+
+TEST_F(IngesterFault, ADeletedShardOfALiveStreamKeepsItsRows) {
+    ASSERT_TRUE(process_.start());
+    ASSERT_TRUE(process_.ingest(3));
+    const auto shards = catalogue_->list_live_shards(process_.context);
+    ASSERT_TRUE(shards);
+    ASSERT_EQ(shards->size(), 1U);
+    const auto& shard = shards->front();
+    // Nobody does this while there are rows. If it happens all the same, they are not dropped.
+    ASSERT_TRUE(
+        catalogue_->set_shard_state(process_.context, shard.id, shard.epoch, ShardState::kDeleted));
+    EXPECT_FALSE(process_->flush_all(within(std::chrono::milliseconds(50))));
+    EXPECT_EQ(process_->stats().rows, 3U);
+    EXPECT_FALSE(process_->wal().queues().empty());
+    process_.stop();
+    ASSERT_TRUE(process_.start());
+    EXPECT_EQ(process_.visible().rows(), 3U);
+    EXPECT_TRUE(process_->flush_all(process_.context)) << "the start has claimed it again";
+}
+
 TEST_F(IngesterFault, AStreamThatIsDeletedUnderARequestIsMadeAnewByTheNext) {
     ASSERT_TRUE(process_.start());
     const auto stream =

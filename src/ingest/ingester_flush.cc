@@ -202,6 +202,11 @@ void Ingester::flush_frozen(Shard& shard, const Memtable& frozen) {
         shard.end_flush_failed(flushed.error(), clock_.steady_now());
         return;
     }
+    if (!flushed && flushed.error().code() == ErrorCode::kNotFound &&
+        discard_if_deleted(context, shard)) {
+        shard.end_flush_failed(flushed.error(), clock_.steady_now());
+        return;
+    }
     if (!flushed) {
         const auto failures = shard.state().failures + 1;
         log_error("a flush failed; its rows stay in memory and in the log, and it is tried again",
@@ -223,6 +228,41 @@ void Ingester::flush_frozen(Shard& shard, const Memtable& frozen) {
     }
     (void)flush_before_release.pass();
     shard.end_flush_committed(*flushed);
+}
+
+/// Whether the shard's stream is deleted in the catalogue, though nobody came to drop it here: the
+/// answer to the deletion was lost, or another process has done it. Its rows are dropped, or they
+/// would pin the log until the next start.
+bool Ingester::discard_if_deleted(const RequestContext& context, Shard& shard) {
+    // Both must say so: a catalogue that knows neither is not ours, and a deleted shard of a live
+    // stream is an error that must not cost rows.
+    const auto info = catalogue_.get_shard(context, shard.id());
+    if (!info || !info->has_value() || (*info)->state != ShardState::kDeleted) {
+        return false;
+    }
+    const auto live = catalogue_.get_stream(context, shard.stream().org, shard.stream().id);
+    if (!live || live->has_value()) {
+        return false;
+    }
+    std::shared_ptr<Stream> stream;
+    {
+        const MutexLock lock(mutex_);
+        const auto found = streams_.find(shard.stream().id);
+        if (found == streams_.end()) {
+            return false;
+        }
+        stream = found->second;
+    }
+    forget_name(stream->id);
+    log_warn("a stream was deleted from the catalogue; its rows that are not in parts are dropped",
+             {{"stream", shard.stream().name}, {"shard", shard.id().value}});
+    const MutexLock lock(stream->mutex);
+    stream->dropped = true;
+    stream->open = nullptr;
+    for (const auto& other : stream->shards) {
+        other->discard();
+    }
+    return true;
 }
 
 Result<> Ingester::retire_if_drained(const RequestContext& context,

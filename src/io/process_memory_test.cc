@@ -5,11 +5,15 @@
 
 #include <gtest/gtest.h>
 
+#if !defined(__has_feature)
+#define __has_feature(feature) 0
+#endif
+
 namespace molesignal {
 namespace {
 
 TEST(ProcessMemory, WhatIsFreedGoesBack) {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
     GTEST_SKIP() << "a sanitizer's allocator keeps what is freed";
 #endif
     // Small pieces, so that they come from the heap.

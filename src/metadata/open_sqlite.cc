@@ -7,6 +7,7 @@
 #include "metadata/sql_pool.h"
 #include "metadata/sqlite_checksums.h"
 #include "metadata/sqlite_connection.h"
+#include "metadata/sqlite_file_state.h"
 
 namespace molesignal {
 namespace {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <vector>
 
 #include <fmt/format.h>
 #include <sqlite3.h>
@@ -89,6 +90,11 @@ public:
         : database_(std::move(database)), path_(std::move(path)), access_(access) {}
 
     Result<> configure(const Clock& clock);
+    /// Makes durable what this open has found in SQLite's log. A transaction whose sync failed may
+    /// be in it, with pages that the kernel calls clean: SQLite takes it for committed and writes
+    /// behind it, and a power cut would take all of that. So every byte is written again, while no
+    /// other connection can append, and synced.
+    Result<> renew_log();
 
     Result<> begin(const RequestContext& context, SqlAccess access) override {
         MS_ASSERT(access == SqlAccess::kRead || access_ == SqlAccess::kWrite);
@@ -185,7 +191,9 @@ Result<> SqliteConnection::configure(const Clock& clock) {
         }
     }
     MS_TRY_VOID(
-        run("PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA temp_store=MEMORY", nullptr));
+        run("PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA temp_store=MEMORY; "
+            "PRAGMA cache_spill=OFF",
+            nullptr));
     // SQLite passes the pointer back untouched; now_function only reads it.
     auto* user_data = const_cast<Clock*>(&clock);
     if (sqlite3_create_function_v2(database_.get(),
@@ -198,6 +206,42 @@ Result<> SqliteConnection::configure(const Clock& clock) {
                                    nullptr,
                                    nullptr) != SQLITE_OK) {
         return last_error(nullptr, "define ms_now_us");
+    }
+    return {};
+}
+
+Result<> SqliteConnection::renew_log() {
+    // SQLite's unix VFS writes less than 128 KiB at a time.
+    static constexpr sqlite3_int64 kPieceBytes = 64 << 10;
+    MS_TRY_VOID(run("BEGIN IMMEDIATE", nullptr));
+    const auto renew = [this]() -> int {
+        sqlite3_file* log = nullptr;
+        sqlite3_int64 size = 0;
+        int code = sqlite3_file_control(
+            database_.get(), "main", SQLITE_FCNTL_JOURNAL_POINTER, static_cast<void*>(&log));
+        if (code != SQLITE_OK || log == nullptr || log->pMethods == nullptr) {
+            return code;
+        }
+        code = log->pMethods->xFileSize(log, &size);
+        std::vector<char> piece;
+        for (sqlite3_int64 at = 0; code == SQLITE_OK && at < size; at += kPieceBytes) {
+            piece.resize(static_cast<std::size_t>(std::min(kPieceBytes, size - at)));
+            const auto bytes = static_cast<int>(piece.size());
+            code = log->pMethods->xRead(log, piece.data(), bytes, at);
+            if (code == SQLITE_OK) {
+                code = log->pMethods->xWrite(log, piece.data(), bytes, at);
+            }
+        }
+        return code == SQLITE_OK && size > 0 ? log->pMethods->xSync(log, SQLITE_SYNC_NORMAL) : code;
+    };
+    const int code = renew();
+    rollback();
+    if (code != SQLITE_OK) {
+        return Error(sqlite_error_code(code & 0xff),
+                     fmt::format("sqlite {}: make its log durable: {} (code {})",
+                                 path_,
+                                 sqlite3_errstr(code),
+                                 code));
     }
     return {};
 }
@@ -329,6 +373,11 @@ Result<std::unique_ptr<SqlConnection>> open_sqlite_connection(const std::string&
     auto connection = std::make_unique<SqliteConnection>(std::move(database), path, access);
     if (auto configured = connection->configure(clock); !configured) {
         return std::move(configured).error().wrap("open the catalogue");
+    }
+    if (access == SqlAccess::kWrite) {
+        if (auto renewed = connection->renew_log(); !renewed) {
+            return std::move(renewed).error().wrap("open the catalogue");
+        }
     }
     return std::unique_ptr<SqlConnection>(std::move(connection));
 }

@@ -191,6 +191,12 @@ public:
         if (in.empty() && !output_waits_) {
             return false;
         }
+        if (!in_frame_ && !output_waits_ && !may_begin_frame(in.front())) {
+            return Error(
+                ErrorCode::kInvalidArgument,
+                fmt::format("malformed zstd content: no frame begins with the byte {:#04x}",
+                            std::to_integer<int>(in.front())));
+        }
         const auto room = window_.room(out_bytes_max);
         ZSTD_inBuffer input{in.data(), in.size(), 0};
         ZSTD_outBuffer output{window_.data(), room, 0};
@@ -220,6 +226,13 @@ public:
     std::size_t state_bytes() const override { return kScratchBytes + ZSTD_sizeof_DCtx(context_); }
 
 private:
+    /// RFC 8878: a frame, or one to skip. The library may know formats from before it, too, which
+    /// it decodes without our limits.
+    static bool may_begin_frame(std::byte first) {
+        const auto byte = std::to_integer<unsigned>(first);
+        return byte == 0x28 || (byte & 0xf0U) == 0x50;
+    }
+
     int window_log_max_;
     OutputWindow window_;
     MemberCount members_;

@@ -130,6 +130,18 @@ TEST(Compression, ConcatenatedMembersAreOneContent) {
     }
 }
 
+TEST(Compression, ZstdFormatsFromBeforeTheStandardAreRefused) {
+    for (const std::string head : {"\x1e", "\x22", "\x25", "\x27"}) {
+        const auto content = head + "\xb5\x2f\xfd\x09\xcb\x07";
+        std::string out;
+        const auto whole = StreamDecoder::make(ContentCoding::kZstd, {.bytes_max = 1000});
+        EXPECT_FALSE(whole->write(as_bytes(content), out));
+        const auto pieces = StreamDecoder::make(ContentCoding::kZstd, {.bytes_max = 1000});
+        EXPECT_FALSE(pieces->write(as_bytes(content).first(1), out));
+        EXPECT_EQ(out, "");
+    }
+}
+
 TEST(Compression, RawDeflateIsRecognised) {
     for (const std::size_t lines : {std::size_t{1}, std::size_t{1000}}) {
         const auto text = sample_text(lines);

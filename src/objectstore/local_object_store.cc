@@ -29,7 +29,8 @@ Result<std::unique_ptr<LocalObjectStore>> LocalObjectStore::open(const RequestCo
                                                                  Random& random) {
     std::unique_ptr<LocalObjectStore> store(new LocalObjectStore(fs, std::move(root), random));
     const auto temporaries = join_path(store->root_, std::string(kTemporaries));
-    MS_TRY_VOID(fs.create_directories(temporaries));
+    // The root may have been made a moment ago by a process that was killed.
+    MS_TRY_VOID(ensure_durable_directory(fs, temporaries));
     MS_TRY(const auto left_behind, fs.list(temporaries));
     for (const auto& entry : left_behind) {
         MS_TRY_VOID(context.check());
@@ -218,14 +219,16 @@ Result<> LocalObjectStore::remove(const RequestContext& context, std::string_vie
     MS_PASS_FAILPOINT(local_before_remove);
     const auto path = path_of(key);
     auto removed = fs_.remove(path);
-    if (!removed) {
-        if (removed.error().code() == ErrorCode::kNotFound) {
-            return {};
-        }
+    if (!removed && removed.error().code() != ErrorCode::kNotFound) {
         return removed;
     }
     MS_PASS_FAILPOINT(local_removed);
-    return fs_.sync_directory(parent_path(path));
+    // Also if it is not there: an earlier try may have removed it and failed before this.
+    auto synced = fs_.sync_directory(parent_path(path));
+    if (!synced && synced.error().code() == ErrorCode::kNotFound) {
+        return {};
+    }
+    return synced;
 }
 
 std::string LocalObjectStore::describe() const {

@@ -100,6 +100,27 @@ TEST_F(LocalObjectStoreTest, DirectoryThatSomebodyElseMadeIsSyncedBeforeItsFirst
     EXPECT_EQ(second.find("sync-directory d\n"), std::string::npos) << second;
 }
 
+TEST_F(LocalObjectStoreTest, ARootThatAKilledProcessMadeIsSyncedBeforeTheFirstObject) {
+    CrashFs fs;
+    ASSERT_TRUE(fs.create_directories("/data"));
+    fs.leave_directory_unsynced("/data/objects");
+    ASSERT_TRUE(open(fs)->put(context_, "a", as_bytes("x")));
+    EXPECT_EQ(get(*fs.clone_after_crash(1, CrashModel::kDropUnsynced), "a"), "x");
+}
+
+TEST_F(LocalObjectStoreTest, ARemovalThatIsTriedAgainSurvivesACut) {
+    CrashFs base;
+    FaultFs fs(base);
+    const auto store = open(fs);
+    ASSERT_TRUE(store->put(context_, "k/x", as_bytes("1")));
+    fs.arm({.verbs = {FsVerb::kSyncDirectory}});
+    EXPECT_FALSE(store->remove(context_, "k/x"));
+    EXPECT_TRUE(store->remove(context_, "k/x")) << "it is gone, and nobody has made that durable";
+    EXPECT_EQ(get(*base.clone_after_crash(1, CrashModel::kDropUnsynced), "k/x"), "<none>");
+    EXPECT_TRUE(store->remove(context_, "k/x"));
+    EXPECT_TRUE(store->remove(context_, "never/x"));
+}
+
 TEST_F(LocalObjectStoreTest, OpenRemovesTemporaryFilesAndListHidesThem) {
     CrashFs fs;
     auto store = open(fs);

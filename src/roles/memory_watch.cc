@@ -8,7 +8,7 @@ namespace {
 
 constexpr std::int64_t kMostDivisor = 2;
 /// Giving back costs page faults afterwards.
-constexpr std::chrono::milliseconds kGiveBackInterval{500};
+constexpr std::chrono::milliseconds kGiveBackInterval{100};
 
 }  // namespace
 

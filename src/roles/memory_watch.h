@@ -16,7 +16,7 @@ namespace molesignal {
 /// When three quarters of the limit are in use, what the allocator keeps is given back first.
 class MemoryWatch {
 public:
-    static constexpr std::chrono::milliseconds kInterval{100};
+    static constexpr std::chrono::milliseconds kInterval{25};
 
     /// `resident` and `give_back` are those of io/process_memory.h, or a test's.
     MemoryWatch(std::shared_ptr<MemoryBudget> budget,

@@ -316,6 +316,12 @@ Result<> StandaloneServer::open_readers() {
     sql.threads = static_cast<std::size_t>(config_.query.threads);
     sql.memory_bytes = config_.query.memory_mb * kMegabyte;
     sql.memory = memory_;
+    if (config_.cache.tail_mb > 0) {
+        sql.tails = std::make_shared<TailCache>(
+            memory_->make_child(
+                "ends of objects", "cache.tail_mb", config_.cache.tail_mb * kMegabyte),
+            metrics_);
+    }
     sql.spill_bytes = config_.query.spill_mb * kMegabyte;
     sql.spill_directory = resolve_path(config_, "spill");
     sql.rows_max = config_.query.rows_max;

@@ -1,4 +1,7 @@
 // Every operation of a reference workload fails, once and for ever.
+#include "tests/support/crash_fs.h"
+#include "tests/support/fault_fs.h"
+#include "tests/support/manual_clock.h"
 #include "wal/wal_fixture.h"
 
 namespace molesignal {
@@ -114,6 +117,54 @@ TEST(WalFault, WritesGoOnByThemselvesWhenThereIsSpaceAgain) {
     bench.crash();
     ASSERT_TRUE(bench.open());
     EXPECT_EQ(bench.check(), "");
+}
+
+/// A kernel keeps the pages of a failed sync and calls them clean: another start reads them, and a
+/// sync of them proves nothing.
+TEST(WalFault, WhatAStartFindsOfAFailedSyncIsDurable) {
+    const QuietLog quiet;
+    // Large enough for the segment to stay as it is.
+    const std::string first(1000, 'f');
+    const std::string refused(1000, 'r');
+    const std::string second(1000, 's');
+    CrashFs disk;
+    FaultFs files(disk);
+    ManualClock clock;
+    const auto context = RequestContext::background(clock, "test");
+    MetricRegistry metrics;
+    const auto open = [&](FileSystem& fs, std::vector<std::string>& rows) {
+        auto wal = Wal::open(context, "wal", {.segment_bytes = 4096}, fs, clock, metrics).value();
+        EXPECT_TRUE(wal->replay(context, [&](const WalBatch& batch) -> Result<> {
+            rows.emplace_back(as_text(batch.payload));
+            return {};
+        }));
+        EXPECT_EQ(wal->replay_stats().damaged_records, 0U);
+        return wal;
+    };
+    const auto append = [&](Wal& wal, std::string_view text) -> Result<> {
+        const Bytes payload[] = {as_bytes(text)};
+        const auto queues = wal.queues();
+        MS_TRY(const auto lsn, wal.append(QueueId{1}, queues.at(0).next, 1, payload));
+        return wal.commit(context, lsn);
+    };
+    std::vector<std::string> rows;
+    {
+        const auto wal = open(files, rows);
+        ASSERT_TRUE(wal->create_queue(context, QueueId{1}, {}));
+        ASSERT_TRUE(append(*wal, first));
+        files.arm({.verbs = {FsVerb::kSync},
+                   .plan = {.times = FaultTimes::kForEver},
+                   .failed_sync = [&](const std::string& path) { disk.lose_unsynced(path); }});
+        EXPECT_FALSE(append(*wal, refused));
+        files.disarm();
+    }
+    const auto wal = open(files, rows);
+    ASSERT_EQ(rows, (std::vector<std::string>{first, refused})) << "not acknowledged, but there";
+    ASSERT_TRUE(append(*wal, second));
+    const auto after = disk.clone_after_crash(1, CrashModel::kDropUnsynced);
+    std::vector<std::string> rows_after;
+    (void)open(*after, rows_after);
+    EXPECT_EQ(rows_after, (std::vector<std::string>{first, refused, second}));
 }
 
 }  // namespace

@@ -95,6 +95,7 @@ private:
     enum class Purpose : std::uint8_t { kRows = 1, kBookkeeping = 2 };
 
     // wal_start.cc
+    static Result<> write_again(File& file, std::uint64_t end);
     Result<> adopt_segments_locked(const WalIndex& index) MS_REQUIRES(mutex_);
     void adopt_queues_locked(WalIndex& index) MS_REQUIRES(mutex_);
     Result<> set_unreadable_aside(const WalIndex& index);

@@ -99,6 +99,32 @@ Result<> WalLog::start(const RequestContext& context,
     return {};
 }
 
+/// Writes what the file has below `end` once more. An earlier process may have ended after a sync
+/// that failed: the kernel keeps such pages and calls them clean, so that a sync alone proves
+/// nothing. Only for segments with records that nothing says are durable.
+Result<> WalLog::write_again(File& file, std::uint64_t end) {
+    constexpr std::uint64_t kPieceBytes = 1U << 20U;
+    ByteBuffer piece;
+    for (std::uint64_t at = 0; at < end; at += piece.size()) {
+        piece.resize(std::min(kPieceBytes, end - at));
+        const auto got = file.read_at(at, piece);
+        if (!got || *got < piece.size()) {
+            return {};  // Blocks that the device does not read are damage, and reported as such.
+        }
+        if (auto written = file.write_at(at, piece); !written) {
+            if (written.error().code() != ErrorCode::kResourceExhausted) {
+                return std::move(written).error().wrap("make the end of the log durable");
+            }
+            // A file system that writes elsewhere, and is full. The start must go on for a flush
+            // to make room; rows of the log's end that were never acknowledged may still vanish.
+            log_warn("there is no space to make the end of the log durable again",
+                     {{"error", written.error().message()}});
+            return {};
+        }
+    }
+    return {};
+}
+
 Result<> WalLog::adopt_segments_locked(const WalIndex& index) {
     for (const auto& scanned : index.segments) {
         auto segment = std::make_shared<Segment>();
@@ -112,6 +138,9 @@ Result<> WalLog::adopt_segments_locked(const WalIndex& index) {
         // What is accepted now will be shown and flushed: it must not vanish in a
         // power cut.
         MS_TRY(const auto file, fs_.open(scanned.path, OpenMode::kReadWrite));
+        if (scanned.last_lsn > index.durable_lsn) {
+            MS_TRY_VOID(write_again(*file, scanned.end));
+        }
         MS_TRY_VOID(file->sync());
         segments_.push_back(std::move(segment));
     }

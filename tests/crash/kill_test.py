@@ -1,244 +1,213 @@
 #!/usr/bin/env python3
 """kill -9 in the middle of a load; after the restart every acknowledged row is there once and unaltered.
 
-The writers and the list of acknowledgements live in this process, the server in another. A round starts
-the server (perhaps with a failpoint armed that kills it from inside), writes over four connections, kills
-it at a random moment, and the next round checks: acknowledged <= found <= sent, each row once, each
-checksum right.
+The writers (JSON and OTLP, four connections) and the list of acknowledgements live in processes of their own. Each
+failpoint of the server kills it from inside, at its first passages (kill_plan.py says how each is reached); the other
+kills come at random times, some during a start. Afterwards: acknowledged is a part of found, found is a part of sent,
+each row once, each checksum right (kill_lane.py says what is checked when). A failpoint that no kill has reached is a
+failure. Several lanes run side by side, each with a server and data of its own.
 
-    kill_test.py [--rounds N] [--failpoints all|none|NAME,...] [--hits N] [--seed S] [-- SERVER-ARGUMENTS]
+    kill_test.py [--backend local|s3|postgres] [--rounds N] [--failpoints all|none|NAME,...] [--hits N] [--lanes N]
+                 [--seed S] [--full] [--report FILE.md|FILE.json] [-- SERVER-ARGUMENTS]
+
+Exit code 77: the backend's server is not installed.
 """
 import argparse
-import http.client
+import collections
+import contextlib
+import datetime
 import json
+import multiprocessing
 import os
 import pathlib
 import random
+import shutil
 import signal
 import subprocess
 import sys
-import threading
+import tempfile
 import time
-import zlib
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from server_process import ServerProcess, default_binary, scratch_directory  # noqa: E402
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests/support"))
+import postgres_server  # noqa: E402
+import private_mount  # noqa: E402
+import promises  # noqa: E402
+import s3_server  # noqa: E402
+from kill_lane import Lane  # noqa: E402
+from kill_plan import ELSEWHERE, ON_A_FULL_DISK, Step, matches, steps_of  # noqa: E402
+from server_process import default_binary  # noqa: E402
 
-STREAMS = ["orders", "billing"]
-WRITERS = 4
-# Small memtables and a short interval, so that flushes happen all the time.
-SETTINGS = ["--set", "ingester.buffer_max_mb=1", "--set", "ingester.flush_interval_secs=1",
-            "--set", "wal.segment_size_mb=1"]
-
-
-def row_of(writer, sequence, salt):
-    text = f"{salt}:{writer}:{sequence}:" + "payload " * (sequence % 7)
-    return {"writer": writer, "seq": sequence, "text": text, "crc": zlib.crc32(text.encode()),
-            f"field_{sequence % 11}": sequence % 3}
+FULL_HITS, FULL_ROUNDS = 10, 500
 
 
-# Failpoints that only a start after an unfinished flush passes: the round before is killed there.
-AFTER_UNFINISHED_FLUSH = ("replay_intent_abandoned", "replay_object_removed")
-# What else must fail for a failpoint to be passed.
-PREPARED = {name: "wal_before_sync=error@40" for name in ("wal_before_mend", "wal_mend_moved", "wal_mended")}
-PREPARED["wal_read_only"] = "wal_before_sync=error@40,wal_before_mend=error"
-# Passed by a stop: the load ends with SIGTERM.
-AT_THE_STOP = ("drain_", "lease_before_release", "wal_before_close", "wal_closed")
-# Not of this test: they need an S3 store, a full disk, damage that loses rows, a quarter of an hour.
-ELSEWHERE = ("s3_", "wal_reserve_released", "wal_before_quarantine", "retention_object_removed", "retention_part_purged")
+def failpoints(wanted):
+    names = subprocess.run([default_binary(), "--list-failpoints"], check=True, capture_output=True, text=True).stdout.split()
+    if wanted == "none":
+        return []
+    if wanted == "all":
+        return names
+    chosen = [name for name in names if any(name == part or part.endswith("_") and name.startswith(part)
+                                            for part in wanted.split(","))]
+    if not chosen:
+        raise SystemExit(f"no failpoint is named by --failpoints {wanted}")
+    return chosen
 
 
-class Ledger:
-    """What was sent and what was acknowledged, by (stream, writer, sequence)."""
-
-    def __init__(self):
-        self.lock = threading.Lock()
-        self.sent = set()
-        self.acknowledged = set()
-        self.next_sequence = {}
-
-    def take(self, stream, writer, count):
-        with self.lock:
-            first = self.next_sequence.get((stream, writer), 0)
-            self.next_sequence[(stream, writer)] = first + count
-            keys = [(stream, writer, first + i) for i in range(count)]
-            self.sent.update(keys)
-            return keys
-
-    def acknowledge(self, keys):
-        with self.lock:
-            self.acknowledged.update(keys)
-
-
-def write_until_death(address, writer, ledger, salt, generator, stop):
-    host, port = address.rsplit(":", 1)
-    connection = http.client.HTTPConnection(host, int(port), timeout=20)
-    while not stop.is_set():
-        stream = generator.choice(STREAMS)
-        keys = ledger.take(stream, writer, generator.choice([1, 1, 10, 100, 400]))
-        body = "\n".join(json.dumps(row_of(writer, key[2], salt)) for key in keys)
-        mode = generator.choice(["", "", "", "", "?commit=force", "?commit=wait_for"])
-        try:
-            connection.request("POST", f"/api/v1/ingest/logs/{stream}{mode}", body)
-            answer = connection.getresponse()
-            content = answer.read()
-        except (OSError, http.client.HTTPException):
-            return
-        if answer.status == 200:
-            result = json.loads(content)
-            if result["accepted"] != len(keys):
-                raise AssertionError(f"{len(keys)} rows sent, answer {result}")
-            ledger.acknowledge(keys)
+@contextlib.contextmanager
+def backend_of(name):
+    """place(directory) -> (arguments of the server, how to reach the catalogue: None is SQLite, else a psql command)."""
+    if name == "local":
+        yield lambda directory: ([], None)
+    elif name == "s3":
+        with s3_server.S3Server() as store:
+            yield lambda directory: ([word for key, value in {
+                "backend": "s3", "endpoint": store.endpoint, "bucket": store.bucket, "access_key": store.access_key,
+                "secret_key": store.secret_key, "prefix": f"{directory.parent.name}-{directory.name}",
+                "op_timeout_secs": 10, "retry.base_backoff_ms": 20}.items()
+                for word in ("--set", f"store.object.{key}={value}")], None)
+    else:
+        with postgres_server.PostgresServer(["max_connections=200"]) as database:
+            def place(directory):
+                own = f"{directory.parent.name}_{directory.name}"
+                psql = [str(database.programs / "psql"), "-h", str(database.folder), "-U", "postgres"]
+                subprocess.run([*psql, "-d", "postgres", "-c", f"CREATE DATABASE {own}"], check=True, capture_output=True)
+                url = database.url.replace("/postgres?", f"/{own}?")
+                return ["--set", "store.meta.backend=postgres", "--set", f"store.meta.dsn={url}"], [*psql, "-d", own]
+            yield place
 
 
-def check(server, ledger, salt):
-    """Compares what the server has with the ledger; returns a list of faults."""
-    faults = []
-    known = {entry["name"] for entry in json.loads(server.request("GET", "/api/v1/streams")[2])["streams"]}
-    for stream in STREAMS:
-        acknowledged = {key for key in ledger.acknowledged if key[0] == stream}
-        if stream not in known:
-            if acknowledged:
-                faults.append(f"{stream}: the stream with {len(acknowledged)} acknowledged rows is missing")
-            continue
-        status, _, body = server.request(
-            "POST", "/api/v1/query",
-            {"language": "sql", "statement": f"SELECT writer, seq, crc, text FROM logs.{stream}"},
-            {"Accept": "application/x-ndjson"}, timeout=120)
-        if status == 400 and not acknowledged:
-            continue  # Made a moment before the kill: it has no columns yet.
-        if status != 200:
-            faults.append(f"{stream}: the query answered {status}: {body[:300]}")
-            continue
-        found = {}
-        for line in body.splitlines():
-            row = json.loads(line)
-            key = (stream, row["writer"], row["seq"])
-            found[key] = found.get(key, 0) + 1
-            if row["text"] != row_of(row["writer"], row["seq"], salt)["text"] or \
-                    zlib.crc32(row["text"].encode()) != row["crc"]:
-                faults.append(f"{key}: altered: {row}")
-        lost = acknowledged - found.keys()
-        if lost:
-            faults.append(f"{stream}: {len(lost)} acknowledged rows lost, such as {sorted(lost)[:5]}")
-        invented = {key for key in found if key not in ledger.sent}
-        if invented:
-            faults.append(f"{stream}: {len(invented)} rows that were never sent, such as {sorted(invented)[:5]}")
-        doubled = [key for key, count in found.items() if count > 1]
-        if doubled:
-            faults.append(f"{stream}: {len(doubled)} rows doubled, such as {sorted(doubled)[:5]}")
-    return faults
-
-
-def drop_a_stream(server):
-    """One of its own, whose rows nobody misses."""
+def run_lane(results, folder, seed, place, extra, steps):
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # The lane's server ends with it.
     try:
-        server.ingest("scratch", [{"n": 1}])
-        streams = json.loads(server.request("GET", "/api/v1/streams")[2])["streams"]
-        stream = next(entry["id"] for entry in streams if entry["name"] == "scratch")
-        server.request("DELETE", f"/api/v1/streams/{stream}")
-    except (OSError, http.client.HTTPException):
-        pass  # Killed on the way, as wanted.
+        results.put(Lane(folder, seed, place, extra).run(steps))
+    except BaseException as error:  # The main process must hear of it.
+        results.put({"fault": f"lane {folder}: {error!r}"})
+        raise
 
 
-def run_round(directory, ledger, salt, seed, failpoint, extra):
-    """One start, load and kill. Returns (faults, hit): whether the failpoint ended the process."""
-    generator = random.Random(seed)
-    arguments = [*SETTINGS, *extra]
-    name = failpoint.partition("=")[0] if failpoint is not None else ""
-    if failpoint is not None:
-        arguments += ["--failpoints", ",".join([failpoint, *filter(None, [PREPARED.get(name)])])]
-    if name == "wal_reserve_rebuilt":
-        (directory / "wal" / "reserve").unlink(missing_ok=True)
-    server = ServerProcess(directory, arguments)
-    faults, hit = [], False
-    try:
-        if server.wait_ready(120):
-            try:
-                faults = check(server, ledger, salt)
-            except (OSError, http.client.HTTPException):
-                # A failpoint of the background may end the process during the check; the next round checks.
-                if failpoint is None or server.process.wait(10) != -9:
-                    raise
-                return [], True
-            stop = threading.Event()
-            writers = [threading.Thread(target=write_until_death, daemon=True, args=(
-                server.addresses["http"], writer, ledger, salt, random.Random(seed * 31 + writer), stop))
-                for writer in range(WRITERS)]
-            for thread in writers:
-                thread.start()
-            patience = 6.0 if failpoint is not None else generator.uniform(0.05, 1.5)
-            deadline = time.monotonic() + patience
-            if name == "ingest_stream_dropped":
-                drop_a_stream(server)
-            if name.startswith(AT_THE_STOP):
-                time.sleep(0.5)
-                server.process.send_signal(signal.SIGTERM)
-                deadline += 30
-            while time.monotonic() < deadline and server.process.poll() is None:
-                time.sleep(0.005)
-            hit = server.process.poll() is not None
-            server.kill()
-            stop.set()
-            for thread in writers:
-                thread.join()
-        else:
-            hit = True
-        code = server.process.returncode
-        if failpoint is None and hit:
-            faults.append(f"the server ended by itself with {code}; log:\n{server.tail()}")
-        if failpoint is not None and hit and code != -9:
-            faults.append(f"{failpoint}: the server ended with {code}, not by the failpoint; log:\n{server.tail()}")
-    finally:
-        server.kill()
-    return faults, hit
+def run_lanes(options, scratch, place, steps):
+    """The lanes' reports, added up."""
+    results, lanes = multiprocessing.Queue(), []
+    for number in range(options.lanes):
+        arguments = (results, scratch / f"lane{number}", options.seed * 100 + number, place, options.server,
+                     steps[number::options.lanes])
+        lanes.append(multiprocessing.Process(target=run_lane, args=arguments, daemon=True))
+        lanes[-1].start()
+    total = {"reached": collections.Counter(), "found": collections.Counter(), "answers": collections.Counter(),
+             "missed": [], "faults": []}
+    for _ in lanes:
+        report = results.get()
+        if fault := report.pop("fault"):
+            total["faults"].append(fault)
+        for key, value in report.items():
+            if isinstance(value, list):
+                total[key] += value
+            elif isinstance(value, dict):
+                total[key].update(value)
+            else:
+                total[key] = total.get(key, 0) + value
+    for lane in lanes:
+        lane.join()
+    return total
 
 
-def plan_rounds(options):
-    rounds = [None] * options.rounds
-    if options.failpoints != "none":
-        names = subprocess.run([default_binary(), "--list-failpoints"], check=True, capture_output=True,
-                               text=True).stdout.split()
-        names = [name for name in names if not name.startswith(ELSEWHERE)]
-        if options.failpoints != "all":
-            names = [name for name in names if name in options.failpoints.split(",")]
-        rounds += [f"{name}=kill@{hit}" for name in names for hit in range(1, options.hits + 1)]
-    return rounds
+def summary_of(options, total, seconds):
+    at_failpoints = sum(total["reached"].values())
+    kills = at_failpoints + sum(total.get(key, 0) for key in ("random", "in_start", "beside"))
+    found = total["found"]
+    return {"date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"), "backend": options.backend,
+            "seed": options.seed, "seconds": round(seconds), "kills": kills, "at_failpoints": at_failpoints,
+            "failpoints": len(total["reached"]), "random": total.get("random", 0), "random_in_start": total.get("in_start", 0),
+            "while_preparing": total.get("beside", 0), "rows_sent": total.get("sent", 0),
+            "rows_acknowledged": total.get("acknowledged", 0), "checks": total.get("checks", 0),
+            "rows_checked": total.get("rows_checked", 0), "lost": found["lost"], "doubled": found["doubled"],
+            "altered": found["altered"], "invented": found["invented"],
+            "answers": {str(status): count for status, count in sorted(total["answers"].items())},
+            "by_failpoint": dict(sorted(total["reached"].items())), "missed_passages": sorted(total["missed"]),
+            "faults": total["faults"]}
+
+
+def figure_of(summary):
+    return (f"{summary['lost']} lost, {summary['doubled']} doubled, {summary['altered']} altered in "
+            f"{summary['rows_acknowledged']:,} acknowledged rows over {summary['kills']:,} kills, "
+            f"{summary['at_failpoints']:,} of them at {summary['failpoints']} failpoints ({summary['backend']})")
+
+
+def markdown_of(summary):
+    lines = ["# Kills of the real process", "", "Written by `tests/crash/kill_test.py`.", "", "| | |", "|---|---|"]
+    for key, value in summary.items():
+        if not isinstance(value, (dict, list)):
+            lines.append(f"| {key.replace('_', ' ')} | {f'{value:,}' if isinstance(value, int) and key != 'seed' else value} |")
+    lines.append("| answers by status | " + ", ".join(f"{k}: {v:,}" for k, v in summary["answers"].items()) + " |")
+    lines += ["", "| failpoint | kills |", "|---|---|"]
+    lines += [f"| `{name}` | {count} |" for name, count in summary["by_failpoint"].items()]
+    if ELSEWHERE:
+        elsewhere = "; ".join(f"`{name}` {why} ({test})" for name, (why, test) in ELSEWHERE.items())
+        lines += ["", f"Not of this test: {elsewhere}."]
+    lines += ["", *(f"- fault: {fault}" for fault in summary["faults"])] if summary["faults"] else []
+    return "\n".join(lines) + "\n"
+
+
+def write_report(path, summary):
+    text = json.dumps(summary, indent=1) + "\n" if path.endswith(".json") else markdown_of(summary)
+    pathlib.Path(path).write_text(text)
+
+
+def parse_options():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--backend", choices=["local", "s3", "postgres"], default="local")
+    parser.add_argument("--rounds", type=int, default=100, help="kills at random times")
+    parser.add_argument("--failpoints", default="all", help="all, none, or names; NAME_ means all that begin so")
+    parser.add_argument("--hits", type=int, default=3, help="passages of each failpoint to kill at")
+    parser.add_argument("--lanes", type=int, default=3, help="servers side by side")
+    parser.add_argument("--seed", type=int, default=int(os.environ.get("MS_TEST_SEED", "0")) or int(time.time()))
+    parser.add_argument("--full", action="store_true", help=f"--hits {FULL_HITS} --rounds {FULL_ROUNDS}")
+    parser.add_argument("--report", help="write what happened there: Markdown, or JSON if the name ends so")
+    parser.add_argument("server", nargs="*", help="arguments for the server")
+    options = parser.parse_args()
+    if options.full:
+        options.hits, options.rounds = FULL_HITS, FULL_ROUNDS
+    return options
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=20, help="kills at random times")
-    parser.add_argument("--failpoints", default="all", help="all, none, or names")
-    parser.add_argument("--hits", type=int, default=1, help="passages of each failpoint to kill at")
-    parser.add_argument("--seed", type=int, default=int(os.environ.get("MS_TEST_SEED", "0")) or int(time.time()))
-    parser.add_argument("server", nargs="*", help="arguments for the server")
-    options = parser.parse_args()
-    print(f"seed {options.seed}", flush=True)
-    ledger, salt, failed, hits = Ledger(), f"s{options.seed}", 0, 0
-    rounds = plan_rounds(options)
-    random.Random(options.seed).shuffle(rounds)
-    rounds = [step for name in rounds for step in (
-        ["flush_part_stored=kill@1", name] if name is not None and name.startswith(AFTER_UNFINISHED_FLUSH) else [name])]
-    with scratch_directory("kill") as scratch:
-        directory = pathlib.Path(scratch) / "data"
-        for number, failpoint in enumerate([*rounds, None]):
-            faults, hit = run_round(directory, ledger, salt, options.seed * 1000 + number, failpoint, options.server)
-            hits += failpoint is not None and hit
-            if failpoint is not None and not hit:
-                print(f"round {number}: {failpoint} was not reached", flush=True)
-            for fault in faults:
-                failed += 1
-                print(f"round {number} ({failpoint or 'random kill'}): {fault}", flush=True)
-            if failed:
-                break
-        kills = len(rounds) + 1
-    print(f"{kills} kills ({hits} at failpoints), {len(ledger.sent)} rows sent, "
-          f"{len(ledger.acknowledged)} acknowledged, {failed} faults", flush=True)
-    if not ledger.acknowledged:
-        print("nothing was acknowledged: the test proved nothing", flush=True)
+    options = parse_options()
+    missing = {"s3": s3_server.find_program, "postgres": postgres_server.find_programs}.get(options.backend, lambda: True)() is None
+    if missing:
+        print(f"skipped: no server for --backend {options.backend} is installed (scripts/setup)", flush=True)
+        return 77
+    for name, (_, test) in ELSEWHERE.items():
+        if not (ROOT / test).exists():
+            raise SystemExit(f"kill_plan.py: {name} is said to be covered by {test}, which does not exist")
+    print(f"seed {options.seed}, backend {options.backend}, {options.lanes} lanes", flush=True)
+    names = failpoints(options.failpoints)
+    if any(matches(name, ON_A_FULL_DISK) for name in names) and not private_mount.is_possible():
+        print(f"left out: {', '.join(ON_A_FULL_DISK)}: a small disk needs root and mount namespaces", flush=True)
+        names = [name for name in names if not matches(name, ON_A_FULL_DISK)]
+    steps = steps_of(names, options.hits, options.backend) + [Step()] * options.rounds
+    random.Random(options.seed).shuffle(steps)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # A time-out leaves no server behind.
+    scratch, began = pathlib.Path(tempfile.mkdtemp(prefix="molesignal-kill-")), time.monotonic()
+    with backend_of(options.backend) as place:
+        total = run_lanes(options, scratch, place, steps)
+    missed = sorted({step.name for step in steps if step.name} - total["reached"].keys())
+    if missed and not total["faults"]:
+        total["faults"].append(f"failpoints that no kill reached: {', '.join(missed)}; kill_plan.py says how each is reached")
+    summary = summary_of(options, total, time.monotonic() - began)
+    if not summary["rows_acknowledged"] and not total["faults"]:
+        total["faults"].append("nothing was acknowledged: the test proved nothing")
+    if options.report:
+        write_report(options.report, summary)
+    print(f"passages that were not reached: {', '.join(summary['missed_passages']) or 'none'}", flush=True)
+    print(f"{figure_of(summary)}; {summary['random']} at random times, {summary['random_in_start']} of starts, "
+          f"{summary['checks']} checks of {summary['rows_checked']:,} rows, {summary['seconds']} s", flush=True)
+    if total["faults"]:
+        print(*total["faults"], f"the data is kept in {scratch}", sep="\n", flush=True)
         return 1
-    return 1 if failed else 0
+    shutil.rmtree(scratch)
+    promises.record("kill", f"crash/kill {options.backend}", figure_of(summary), options.seed)
+    return 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Postgres is killed and started again while flushes commit. MS_FAULTS_FULL=1: 200 times."""
+"""Postgres is killed and started again while flushes commit. MS_TEST_FULL=1: 200 times."""
 import os
 import random
 import time
@@ -7,7 +7,7 @@ import postgres_server
 import pytest
 from workload import Ledger, Writers
 
-FULL = bool(os.environ.get("MS_FAULTS_FULL"))
+FULL = bool(os.environ.get("MS_TEST_FULL"))
 SEED = int(os.environ.get("MS_TEST_SEED", "20261126"))
 
 

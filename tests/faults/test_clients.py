@@ -1,5 +1,5 @@
 """Clients that hold on to what they have: idle connections, heads and bodies that trickle, peers that half-closed.
-Those who work get on as before. MS_FAULTS_FULL=1: for a minute each time."""
+Those who work get on as before. MS_TEST_FULL=1: for a minute each time."""
 import json
 import os
 import pathlib
@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-FULL = bool(os.environ.get("MS_FAULTS_FULL"))
+FULL = bool(os.environ.get("MS_TEST_FULL"))
 BUILD = pathlib.Path(os.environ.get("MS_BINARY", "build/release/molesignal")).resolve().parent
 IDLE = 10_000
 SLOW = 300  # Of each kind.

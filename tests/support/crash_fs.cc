@@ -185,6 +185,7 @@ struct CrashFs::State {
     }
     void commit_name(const std::string& path, std::uint64_t up_to) MS_REQUIRES(mutex);
     std::shared_ptr<State> clone(std::uint64_t seed, CrashModel model) const MS_REQUIRES(mutex);
+    std::shared_ptr<State> clone_whole() const MS_REQUIRES(mutex);
     std::map<std::string, NodePtr> names_after_crash(SeededRandom& random, CrashModel model) const
         MS_REQUIRES(mutex);
 
@@ -242,7 +243,11 @@ std::map<std::string, CrashFs::State::NodePtr> CrashFs::State::names_after_crash
                 if (change.bound_name.empty()) {
                     continue;
                 }
-                const auto& other = names.at(change.bound_name).changes;
+                const auto bound = names.find(change.bound_name);
+                if (bound == names.end()) {
+                    continue;  // Its change was made durable, and it is gone for good since.
+                }
+                const auto& other = bound->second.changes;
                 auto& other_survive = survive[change.bound_name];
                 while (other_survive < other.size() &&
                        other[other_survive].number <= change.number + 1) {
@@ -289,6 +294,31 @@ std::shared_ptr<CrashFs::State> CrashFs::State::clone(std::uint64_t seed, CrashM
         }
         copy->names[path].durable = node_copy;
     }
+    return copy;
+}
+
+std::shared_ptr<CrashFs::State> CrashFs::State::clone_whole() const {
+    auto copy = std::make_shared<State>();
+    const MutexLock lock(copy->mutex);
+    std::map<const Node*, NodePtr> copies;
+    const auto copy_of = [&copies](const NodePtr& node) {
+        if (node == nullptr) {
+            return NodePtr();
+        }
+        auto& made = copies[node.get()];
+        if (made == nullptr) {
+            made = std::make_shared<Node>(*node);
+        }
+        return made;
+    };
+    copy->names = names;
+    for (auto& [path, name] : copy->names) {
+        name.durable = copy_of(name.durable);
+        for (auto& change : name.changes) {
+            change.node = copy_of(change.node);
+        }
+    }
+    copy->name_changes = name_changes;
     return copy;
 }
 
@@ -364,6 +394,12 @@ std::unique_ptr<CrashFs> CrashFs::clone_after_crash(std::uint64_t seed, CrashMod
     auto& state = *state_;
     const MutexLock lock(state.mutex);
     return std::unique_ptr<CrashFs>(new CrashFs(state.clone(seed, model)));
+}
+
+std::unique_ptr<CrashFs> CrashFs::clone_after_kill() const {
+    auto& state = *state_;
+    const MutexLock lock(state.mutex);
+    return std::unique_ptr<CrashFs>(new CrashFs(state.clone_whole()));
 }
 
 std::uint64_t CrashFs::operation_count() const {
@@ -467,6 +503,14 @@ Result<std::vector<DirectoryEntry>> CrashFs::list(const std::string& path) {
     }
     std::ranges::sort(entries, {}, &DirectoryEntry::name);
     return entries;
+}
+
+void CrashFs::lose_unsynced(const std::string& path) {
+    auto& state = *state_;
+    const MutexLock lock(state.mutex);
+    const auto node = state.find(path);
+    MS_ASSERT(node != nullptr);
+    node->pending.clear();
 }
 
 void CrashFs::leave_directory_unsynced(const std::string& path) {

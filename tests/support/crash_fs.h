@@ -38,6 +38,10 @@ public:
     /// unharmed.
     std::unique_ptr<CrashFs> clone_after_crash(std::uint64_t seed, CrashModel model) const;
 
+    /// The files as they are, with what is durable of them and what is not: as the next process
+    /// finds them when this one is killed and the machine goes on. Locks are released.
+    std::unique_ptr<CrashFs> clone_after_kill() const;
+
     /// How many operations have changed something or made it durable (writes, syncs, names).
     std::uint64_t operation_count() const;
 
@@ -46,6 +50,10 @@ public:
     void snapshot_before(std::uint64_t number, std::uint64_t seed, CrashModel model);
     /// The clone that snapshot_before asked for; null if operation `number` did not come.
     std::unique_ptr<CrashFs> take_snapshot();
+
+    /// What is not synced of the file's content never will be, though it reads as written: what a
+    /// kernel does with the pages of a sync that failed. Later writes are as good as any.
+    void lose_unsynced(const std::string& path);
 
     /// Makes a directory whose name is not durable, as a process leaves it that was killed between
     /// making it and syncing its parent. The parent exists.

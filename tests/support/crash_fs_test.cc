@@ -194,6 +194,53 @@ TEST(CrashFs, AtomicReplacementHoldsAtEveryOperation) {
     }
 }
 
+TEST(CrashFs, AFileThatWasRenamedAcrossDirectoriesAndRemovedIsGone) {
+    CrashFs fs;
+    ASSERT_TRUE(fs.create_directories("/a"));
+    ASSERT_TRUE(fs.create_directories("/b"));
+    create(fs, "/a/f", "x");
+    ASSERT_TRUE(fs.rename("/a/f", "/b/f"));
+    ASSERT_TRUE(fs.sync_directory("/b"));
+    ASSERT_TRUE(fs.remove("/b/f"));
+    ASSERT_TRUE(fs.sync_directory("/b"));
+    // The old name's removal is still pending, and what it was bound to is gone for good.
+    std::set<std::string> seen;
+    for (std::uint64_t seed = 0; seed < 30; ++seed) {
+        const auto after = fs.clone_after_crash(seed, CrashModel::kRandomBlocks);
+        EXPECT_EQ(content(*after, "/b/f"), "<none>");
+        seen.insert(content(*after, "/a/f"));
+    }
+    EXPECT_EQ(seen, (std::set<std::string>{"<none>", "x"}));
+}
+
+TEST(CrashFs, WhatAFailedSyncLostStaysLostAndLaterWritesDoNot) {
+    CrashFs fs;
+    create(fs, "/f", "0123456789");
+    const auto file = fs.open("/f", OpenMode::kReadWrite).value();
+    ASSERT_TRUE(file->write_at(0, as_bytes("ab")));
+    fs.lose_unsynced("/f");
+    ASSERT_TRUE(file->write_at(5, as_bytes("xy")));
+    ASSERT_TRUE(file->sync());
+    EXPECT_EQ(content(fs, "/f"), "ab234xy789");
+    EXPECT_EQ(content(*fs.clone_after_crash(1, CrashModel::kDropUnsynced), "/f"), "01234xy789");
+}
+
+TEST(CrashFs, AKillTakesNothingAndMakesNothingDurable) {
+    CrashFs fs;
+    create(fs, "/f", "old");
+    const auto file = fs.open("/f", OpenMode::kReadWrite).value();
+    ASSERT_TRUE(file->write_at(0, as_bytes("new")));
+    ASSERT_TRUE(fs.rename("/f", "/g"));
+    const auto killed = fs.clone_after_kill();
+    ASSERT_TRUE(file->write_at(0, as_bytes("bad")));
+    EXPECT_EQ(content(*killed, "/g"), "new");
+    EXPECT_EQ(content(*killed, "/f"), "<none>");
+    EXPECT_EQ(content(*killed->clone_after_crash(1, CrashModel::kDropUnsynced), "/f"), "old");
+    ASSERT_TRUE(killed->open("/g", OpenMode::kReadWrite).value()->sync());
+    ASSERT_TRUE(killed->sync_directory("/"));
+    EXPECT_EQ(content(*killed->clone_after_crash(1, CrashModel::kDropUnsynced), "/g"), "new");
+}
+
 TEST(CrashFs, ReplacementWithoutSyncIsCaught) {
     CrashFs fs;
     create(fs, "/f", "old");

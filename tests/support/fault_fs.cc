@@ -4,11 +4,27 @@
 
 #include <fmt/format.h>
 
+#include "common/assert.h"
+
 namespace molesignal {
 
 struct FaultFs::State {
-    /// Counts the operation; an error if the rule hits it.
-    Result<> pass(FsVerb verb, const std::string& path, const std::string& other_path = "") {
+    /// Runs `call` unless the rule hits the operation.
+    template <class Call>
+    Result<> run(FsVerb verb,
+                 const Call& call,
+                 const std::string& path,
+                 const std::string& other_path = "") {
+        bool swallow = false;
+        MS_TRY_VOID(pass(verb, path, other_path, &swallow));
+        return swallow ? Result<>() : call();
+    }
+
+    /// Counts the operation; an error if the rule hits it, or `swallow` is set.
+    Result<> pass(FsVerb verb,
+                  const std::string& path,
+                  const std::string& other_path = "",
+                  bool* swallow = nullptr) {
         const MutexLock lock(mutex);
         ++operations;
         if (!fault.has_value()) {
@@ -25,13 +41,32 @@ struct FaultFs::State {
             return {};
         }
         ++fired;
+        if (fault->effect == FsFaultEffect::kSwallow) {
+            MS_ASSERT(swallow != nullptr);
+            *swallow = true;
+            return {};
+        }
         return Error(fault->code, fmt::format("{}: injected fault {}", path, fired));
+    }
+
+    /// Whether the rule has something to be called for a sync that failed.
+    bool report_failed_sync(const std::string& path) {
+        std::function<void(const std::string&)> report;
+        {
+            const MutexLock lock(mutex);
+            report = fault.has_value() ? fault->failed_sync : nullptr;
+        }
+        if (report) {
+            report(path);
+        }
+        return report != nullptr;
     }
 
     Mutex mutex;
     std::optional<FsFault> fault MS_GUARDED_BY(mutex);
     std::uint64_t matches MS_GUARDED_BY(mutex) = 0;
     std::uint64_t fired MS_GUARDED_BY(mutex) = 0;
+    std::uint64_t syncs_after_failure MS_GUARDED_BY(mutex) = 0;
     std::uint64_t operations MS_GUARDED_BY(mutex) = 0;
 };
 
@@ -45,29 +80,31 @@ public:
         return base_->read_at(offset, out);
     }
     Result<> write_at(std::uint64_t offset, Bytes data) override {
-        if (auto passed = state_->pass(FsVerb::kWrite, path_); !passed) {
+        bool swallow = false;
+        if (auto passed = state_->pass(FsVerb::kWrite, path_, "", &swallow); !passed) {
             MS_TRY_VOID(base_->write_at(offset, data.first(data.size() / 2)));
             return passed;
         }
-        return base_->write_at(offset, data);
+        return swallow ? Result<>() : base_->write_at(offset, data);
     }
     Result<> allocate(std::uint64_t size) override {
-        MS_TRY_VOID(state_->pass(FsVerb::kAllocate, path_));
-        return base_->allocate(size);
+        return state_->run(FsVerb::kAllocate, [&] { return base_->allocate(size); }, path_);
     }
     Result<> sync() override {
-        if (auto passed = state_->pass(FsVerb::kSync, path_); !passed) {
-            sync_is_void_ = true;
+        bool swallow = false;
+        if (sync_failed_) {
+            const MutexLock lock(state_->mutex);
+            ++state_->syncs_after_failure;
+        }
+        if (auto passed = state_->pass(FsVerb::kSync, path_, "", &swallow); !passed) {
+            sync_failed_ = true;
+            sync_is_void_ = !state_->report_failed_sync(path_);
             return passed;
         }
-        if (sync_is_void_) {
-            return {};
-        }
-        return base_->sync();
+        return swallow || sync_is_void_ ? Result<>() : base_->sync();
     }
     Result<> truncate(std::uint64_t size) override {
-        MS_TRY_VOID(state_->pass(FsVerb::kTruncate, path_));
-        return base_->truncate(size);
+        return state_->run(FsVerb::kTruncate, [&] { return base_->truncate(size); }, path_);
     }
     Result<std::uint64_t> size() override {
         MS_TRY_VOID(state_->pass(FsVerb::kSize, path_));
@@ -83,6 +120,7 @@ private:
     std::unique_ptr<File> base_;
     std::shared_ptr<State> state_;
     std::string path_;
+    bool sync_failed_ = false;
     bool sync_is_void_ = false;  ///< By the writing thread only, as sync is.
 };
 
@@ -106,6 +144,11 @@ std::uint64_t FaultFs::fired() const {
     return state_->fired;
 }
 
+std::uint64_t FaultFs::syncs_after_failure() const {
+    const MutexLock lock(state_->mutex);
+    return state_->syncs_after_failure;
+}
+
 std::uint64_t FaultFs::operation_count() const {
     const MutexLock lock(state_->mutex);
     return state_->operations;
@@ -118,13 +161,11 @@ Result<std::unique_ptr<File>> FaultFs::open(const std::string& path, OpenMode mo
 }
 
 Result<> FaultFs::rename(const std::string& from, const std::string& to) {
-    MS_TRY_VOID(state_->pass(FsVerb::kRename, from, to));
-    return base_.rename(from, to);
+    return state_->run(FsVerb::kRename, [&] { return base_.rename(from, to); }, from, to);
 }
 
 Result<> FaultFs::remove(const std::string& path) {
-    MS_TRY_VOID(state_->pass(FsVerb::kRemove, path));
-    return base_.remove(path);
+    return state_->run(FsVerb::kRemove, [&] { return base_.remove(path); }, path);
 }
 
 Result<std::vector<DirectoryEntry>> FaultFs::list(const std::string& path) {
@@ -133,18 +174,17 @@ Result<std::vector<DirectoryEntry>> FaultFs::list(const std::string& path) {
 }
 
 Result<> FaultFs::create_directories(const std::string& path) {
-    MS_TRY_VOID(state_->pass(FsVerb::kCreateDirectories, path));
-    return base_.create_directories(path);
+    return state_->run(
+        FsVerb::kCreateDirectories, [&] { return base_.create_directories(path); }, path);
 }
 
 Result<> FaultFs::remove_directory(const std::string& path) {
-    MS_TRY_VOID(state_->pass(FsVerb::kRemoveDirectory, path));
-    return base_.remove_directory(path);
+    return state_->run(
+        FsVerb::kRemoveDirectory, [&] { return base_.remove_directory(path); }, path);
 }
 
 Result<> FaultFs::sync_directory(const std::string& path) {
-    MS_TRY_VOID(state_->pass(FsVerb::kSyncDirectory, path));
-    return base_.sync_directory(path);
+    return state_->run(FsVerb::kSyncDirectory, [&] { return base_.sync_directory(path); }, path);
 }
 
 Result<bool> FaultFs::exists(const std::string& path) {

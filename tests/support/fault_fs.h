@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <set>
 #include <string>
@@ -32,12 +33,24 @@ enum class FsVerb : std::uint8_t {
     kLockDirectory,
 };
 
-/// Which operations fail, and how.
+/// What an operation does that is hit.
+enum class FsFaultEffect : std::uint8_t {
+    kError = 1,    ///< It fails.
+    kSwallow = 2,  ///< It reports success and does nothing: a device that lies. Only for verbs
+                   ///< without a result.
+};
+
+/// Which operations fail, and how. As errors of the system: EIO is kUnavailable, ENOSPC, EDQUOT and
+/// EMFILE are kResourceExhausted, EROFS and EACCES are kForbidden.
 struct FsFault {
     std::set<FsVerb> verbs;     ///< Empty: all.
     std::string path_contains;  ///< Empty: every path. Of a rename either path counts.
     FaultPlan plan;
     ErrorCode code = ErrorCode::kUnavailable;
+    FsFaultEffect effect = FsFaultEffect::kError;
+    /// Called with the path of a file whose sync fails: it says what that means for the base, and
+    /// later syncs of the open file work again. Empty: they sync nothing.
+    std::function<void(const std::string&)> failed_sync;
 };
 
 /// Wraps a file system and fails what the armed rule names; without a rule it only passes on.
@@ -58,6 +71,8 @@ public:
     void disarm();
     /// How many operations have failed since `arm`.
     std::uint64_t fired() const;
+    /// How often a file was synced again after a sync of it had failed: that proves nothing.
+    std::uint64_t syncs_after_failure() const;
     /// All operations so far, reads included.
     std::uint64_t operation_count() const;
 

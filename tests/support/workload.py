@@ -15,6 +15,14 @@ import zlib
 RETRYABLE = (429, 503, 504)
 
 
+class Unanswered(Exception):
+    """A check got an answer other than 200: it says nothing about the rows."""
+
+    def __init__(self, status, body):
+        super().__init__(f"answer {status}: {body[:300]}")
+        self.status, self.body = status, body
+
+
 class Ledger:
     """What was sent and what was acknowledged, by (stream, writer, sequence)."""
 
@@ -24,6 +32,7 @@ class Ledger:
         self.sent = set()
         self.acknowledged = set()
         self.answers = collections.Counter()
+        self.found_faults = collections.Counter()  # Rows that checks found lost, invented, doubled, altered.
         self.next_sequence = collections.Counter()
 
     def take(self, stream, writer, count):
@@ -47,24 +56,29 @@ class Ledger:
         return {"writer": writer, "seq": sequence, "text": text, "crc": zlib.crc32(text.encode()),
                 f"field_{sequence % 11}": sequence % 3}
 
-    def check(self, server, timeout=120):
-        """The faults found, as texts; empty: all is well. Writers may go on meanwhile."""
+    def check(self, server, timeout=120, unanswered_ok=False):
+        """The faults found, as texts; empty: all is well. Writers may go on meanwhile.
+
+        An answer other than 200 is a fault, or raises Unanswered if `unanswered_ok`.
+        """
         faults = []
         with self.lock:  # What is acknowledged before a query starts is in its answer.
             streams = sorted({key[0] for key in self.sent})
             acknowledged = {stream: {key for key in self.acknowledged if key[0] == stream} for stream in streams}
-        status, _, body = server.request("GET", "/api/v1/streams", timeout=timeout)
+        status, _, body = server.request("GET", "/api/v1/streams?limit=1000", timeout=timeout)
         if status != 200:
+            if unanswered_ok:
+                raise Unanswered(status, body)
             return [f"the list of streams answered {status}: {body[:300]}"]
         known = {entry["name"] for entry in json.loads(body)["streams"]}
         for stream in streams:
             if stream in known:
-                faults += self._check_stream(server, stream, acknowledged[stream], timeout)
+                faults += self._check_stream(server, stream, acknowledged[stream], timeout, unanswered_ok)
             elif acknowledged[stream]:
                 faults.append(f"{stream}: the stream with {len(acknowledged[stream])} acknowledged rows is missing")
         return faults
 
-    def _check_stream(self, server, stream, acknowledged, timeout):
+    def _check_stream(self, server, stream, acknowledged, timeout, unanswered_ok):
         status, _, body = server.request(
             "POST", "/api/v1/query",
             {"language": "sql", "statement": f"SELECT writer, seq, crc, text FROM logs.{stream}"},
@@ -74,6 +88,8 @@ class Ledger:
         if status == 400 and not acknowledged and b"no column" in body:
             return []  # Made a moment before the fault: it has no columns yet.
         if status != 200:
+            if unanswered_ok:
+                raise Unanswered(status, body)
             return [f"{stream}: the query answered {status}: {body[:300]}"]
         faults, found = [], collections.Counter()
         for line in body.splitlines():
@@ -82,10 +98,12 @@ class Ledger:
             if row["text"] != self.text_of(row["writer"], row["seq"]) or \
                     zlib.crc32(row["text"].encode()) != row["crc"]:
                 faults.append(f"{stream}: altered: {row}")
-        for what, keys in (("acknowledged rows lost", acknowledged - found.keys()),
-                           ("rows that were never sent", found.keys() - sent),
-                           ("rows doubled", {key for key, count in found.items() if count > 1})):
+                self.found_faults["altered"] += 1
+        for kind, what, keys in (("lost", "acknowledged rows lost", acknowledged - found.keys()),
+                                 ("invented", "rows that were never sent", found.keys() - sent),
+                                 ("doubled", "rows doubled", {key for key, count in found.items() if count > 1})):
             if keys:
+                self.found_faults[kind] += len(keys)
                 faults.append(f"{stream}: {len(keys)} {what}, such as {sorted(keys)[:5]}")
         return faults
 

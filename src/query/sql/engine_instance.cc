@@ -86,6 +86,7 @@ Result<std::unique_ptr<EngineInstance>> EngineInstance::make(const SqlEngineOpti
     std::unique_ptr<EngineInstance> instance(new EngineInstance(options, spill_directory));
     instance->state_ = std::make_shared<InstanceState>(objects);
     instance->state_->memory = &instance->memory_;
+    instance->state_->tails = options.tails;
     duckdb::DBConfig config;
     config.options.autoload_known_extensions = false;
     config.options.autoinstall_known_extensions = false;

@@ -47,6 +47,7 @@ struct InstanceState {
                     std::vector<std::pair<std::uint64_t, std::uint64_t>> chunks);
 
     ObjectStore& objects;
+    std::shared_ptr<TailCache> tails;  ///< Of all instances; null: none.
     Mutex mutex;
     /// By the handle that the rewritten statement names.
     std::map<std::uint64_t, std::shared_ptr<const ScanSource>> sources MS_GUARDED_BY(mutex);

@@ -42,6 +42,28 @@ private:
     std::int64_t bytes_;
 };
 
+/// What the store answered. It was allocated for nobody, so it is freed for nobody: freed as the
+/// query's, it would be taken off what the query has.
+class Content {
+public:
+    explicit Content(ByteBuffer bytes) : bytes_(std::move(bytes)) {}
+    ~Content() {
+        const QueryMemory::Scope uncounted(nullptr);
+        ByteBuffer().swap(bytes_);
+    }
+    Content(Content&&) noexcept = default;
+    Content& operator=(Content&&) = delete;
+    const ByteBuffer& operator*() const { return bytes_; }
+    /// Moves the bytes to where they are not the query's either.
+    TailCache::Tail share() && {
+        const QueryMemory::Scope uncounted(nullptr);
+        return std::make_shared<const ByteBuffer>(std::move(bytes_));
+    }
+
+private:
+    ByteBuffer bytes_;
+};
+
 class ObjectHandle final : public duckdb::FileHandle {
 public:
     ObjectHandle(duckdb::FileSystem& files,
@@ -49,14 +71,18 @@ public:
                  duckdb::FileOpenFlags flags,
                  std::uint64_t size)
         : FileHandle(files, path, flags), size_bytes(size), key(path.substr(kScheme.size())) {}
-    ~ObjectHandle() override = default;
+    ~ObjectHandle() override {
+        const QueryMemory::Scope uncounted(nullptr);
+        const MutexLock lock(mutex);
+        tail = nullptr;
+    }
     void Close() override {}
 
     const std::uint64_t size_bytes;
     const std::string key;
     std::uint64_t position = 0;
     Mutex mutex;
-    ByteBuffer tail MS_GUARDED_BY(mutex);
+    TailCache::Tail tail MS_GUARDED_BY(mutex);  ///< Null before its first use.
 };
 
 class ObjectFiles final : public duckdb::FileSystem {
@@ -91,17 +117,17 @@ public:
         const auto tail_begin = handle.size_bytes - std::min(handle.size_bytes, kTailBytes);
         if (offset >= tail_begin) {
             const MutexLock lock(handle.mutex);
-            if (handle.tail.empty() && handle.size_bytes > 0) {
-                handle.tail = fetch_tail(handle.key, tail_begin, handle.size_bytes - tail_begin);
+            if (handle.tail == nullptr) {
+                handle.tail = tail_of(handle.key, tail_begin, handle.size_bytes - tail_begin);
             }
-            std::memcpy(buffer, handle.tail.data() + (offset - tail_begin), bytes);
+            std::memcpy(buffer, handle.tail->data() + (offset - tail_begin), bytes);
             return;
         }
         // Until it is copied to where DuckDB wants it.
         const CountedBytes counted(*state_->memory, bytes);
         const auto content = fetch(handle.key, offset, bytes);
-        verify(handle, offset, as_text(content));
-        std::memcpy(buffer, content.data(), bytes);
+        verify(handle, offset, as_text(*content));
+        std::memcpy(buffer, (*content).data(), bytes);
     }
 
     int64_t Read(duckdb::FileHandle& file, void* buffer, int64_t count) override {
@@ -182,15 +208,15 @@ private:
         }
     }
 
-    ByteBuffer fetch(const std::string& key, std::uint64_t offset, std::uint64_t bytes) {
+    Content fetch(const std::string& key, std::uint64_t offset, std::uint64_t bytes) {
         auto content = get(key, offset, bytes);
-        if (content.size() != bytes) {
+        if ((*content).size() != bytes) {
             damaged(key, "it is shorter than the catalogue says");
         }
         return content;
     }
 
-    ByteBuffer get(const std::string& key, std::uint64_t offset, std::uint64_t bytes) {
+    Content get(const std::string& key, std::uint64_t offset, std::uint64_t bytes) {
         RequestContext context;
         std::shared_ptr<ScanCounters> counters;
         {
@@ -211,21 +237,37 @@ private:
             ++counters->gets;
             counters->bytes += static_cast<std::int64_t>(content->size());
         }
-        return std::move(*content);
+        return Content(std::move(*content));
+    }
+
+    TailCache::Tail tail_of(const std::string& key, std::uint64_t offset, std::uint64_t bytes) {
+        auto& cache = state_->tails;
+        if (cache != nullptr) {
+            if (auto known = cache->find(key); known != nullptr && known->size() == bytes) {
+                return known;
+            }
+        }
+        auto tail = fetch_tail(key, offset, bytes).share();
+        if (cache != nullptr) {
+            const QueryMemory::Scope uncounted(nullptr);
+            cache->keep(key, tail);
+        }
+        return tail;
     }
 
     /// The end of an object: its size and its footer are verified, or the whole if it is small.
-    ByteBuffer fetch_tail(const std::string& key, std::uint64_t offset, std::uint64_t bytes) {
+    Content fetch_tail(const std::string& key, std::uint64_t offset, std::uint64_t bytes) {
         auto content = get(key, offset, bytes + 1);
-        if (content.size() != bytes) {
+        const auto& tail = *content;
+        if (tail.size() != bytes) {
             damaged(key,
-                    content.size() < bytes ? "it is shorter than the catalogue says"
-                                           : "it is longer than the catalogue says");
+                    tail.size() < bytes ? "it is shorter than the catalogue says"
+                                        : "it is longer than the catalogue says");
         }
-        const auto text = as_text(content);
+        const auto text = as_text(tail);
         if (offset == 0) {
             verify_hash(key, text, &ReadableObject::xxh3, "its hash is not the catalogue's");
-        } else if (const auto footer = footer_bytes(content); footer + kEndBytes <= bytes) {
+        } else if (const auto footer = footer_bytes(tail); footer + kEndBytes <= bytes) {
             verify_footer(key, text.substr(bytes - kEndBytes - footer, footer));
         }
         return content;
@@ -261,7 +303,7 @@ private:
     void verify(ObjectHandle& handle, std::uint64_t offset, std::string_view content) {
         {
             const MutexLock lock(handle.mutex);
-            const auto footer = footer_bytes(handle.tail);
+            const auto footer = handle.tail == nullptr ? 0 : footer_bytes(*handle.tail);
             if (footer > 0 && offset + footer + kEndBytes == handle.size_bytes &&
                 content.size() >= footer) {
                 verify_footer(handle.key, content.substr(0, footer));

@@ -16,6 +16,7 @@
 #include "objectstore/object_store.h"
 #include "query/query_registry.h"
 #include "storage/hot_rows.h"
+#include "storage/tail_cache.h"
 
 namespace molesignal {
 
@@ -23,6 +24,7 @@ struct SqlEngineOptions {
     std::size_t threads = 0;                  ///< query.threads; 0: as many as cores.
     std::int64_t memory_bytes = 256LL << 20;  ///< query.memory_mb, of each query.
     std::shared_ptr<MemoryBudget> memory;     ///< Of all queries and more; null: no such limit.
+    std::shared_ptr<TailCache> tails;  ///< cache.tail_mb; null: the store is asked each time.
     std::int64_t spill_bytes = 2048LL << 20;  ///< query.spill_mb, of each query.
     std::string spill_directory;
     std::int64_t rows_max = 1'000'000;     ///< query.rows_max: an answer is cut there.

@@ -176,6 +176,50 @@ TEST_F(Engine, WhatDuckDbDoesNotCountIsBoundedToo) {
     EXPECT_EQ(options_.memory->used_bytes(), 0);
 }
 
+TEST_F(Engine, FootersAreReadOnce) {
+    add_part("app", numbered_chunk(3));
+    add_part("app", numbered_chunk(3, 100));
+    const auto gets = [this] {
+        auto result = start("SELECT count(*), sum(n) FROM logs.app WHERE n >= 0");
+        EXPECT_EQ(rest(**result), "6,306\n");
+        return (*result)->stats().object_gets;
+    };
+    EXPECT_EQ(gets(), 4) << "each is opened twice, and read as a whole, for its end";
+    EXPECT_EQ(gets(), 4) << "no cache";
+    close_engine();
+    options_.tails = std::make_shared<TailCache>(
+        MemoryBudget::make_root("tails", "cache.tail_mb", 1 << 20), metrics_);
+    EXPECT_EQ(gets(), 2);
+    EXPECT_EQ(gets(), 0);
+    EXPECT_EQ(metric(R"(cache_hits_total{cache="tail"})"), 6);
+}
+
+TEST_F(Engine, WhatIsReadOfObjectsDoesNotLoosenTheLimit) {
+    if (!QueryMemory::counts_operator_new()) {
+        GTEST_SKIP() << "a sanitizer's allocator is not counted";
+    }
+    // Does not compress: as much is read as is kept.
+    constexpr std::size_t kRows = 12'000;
+    constexpr std::size_t kBodyBytes = 2'000;
+    std::vector<std::int64_t> times;
+    std::vector<std::optional<std::string>> bodies;
+    for (std::size_t row = 0; row < kRows; ++row) {
+        times.push_back(1'700'000'000'000'000'000 + static_cast<std::int64_t>(row) * 1'000);
+        std::string body;
+        while (body.size() < kBodyBytes) {
+            body += fmt::format("{:016x}", random_.next_u64());
+        }
+        bodies.emplace_back(std::move(body));
+    }
+    for (const auto* stream : {"app", "app", "app"}) {
+        add_part(stream, ChunkBuilder(0, times).text("body", FieldType::kString, bodies).build());
+    }
+    options_.memory_bytes = 64 << 20;
+    const auto error = failure("SELECT mode(body) FROM logs.app");
+    EXPECT_EQ(error.code(), ErrorCode::kLimitReached) << error.message();
+    EXPECT_EQ(answer("SELECT count(body) FROM logs.app"), "36000\n");
+}
+
 TEST_F(Engine, QueriesShareTheProcesssMemory) {
     options_.memory = MemoryBudget::make_root("process", "memory.limit_mb", 24 << 20);
     add_hot("app", numbered_chunk(2'048, 0, 200));
