@@ -9,7 +9,7 @@
 #include <sqlite3.h>
 
 #include "metadata/open_catalogue.h"
-#include "metadata/sqlite_checksums.h"
+#include "metadata/sqlite/sqlite_checksums.h"
 
 namespace molesignal {
 namespace {

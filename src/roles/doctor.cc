@@ -9,7 +9,7 @@
 
 #include "compaction/verify_part.h"
 #include "metadata/open_catalogue.h"
-#include "metadata/sqlite_file_state.h"
+#include "metadata/sqlite/sqlite_file_state.h"
 #include "roles/open_stores.h"
 #include "wal/wal_inspect.h"
 

@@ -524,6 +524,7 @@ void StandaloneServer::start_background() {
     update_gauges();
     health_.report_probe("object_store", {});
     health_.report_probe("catalogue", {});
+    health_.set_problem("parts", Health::Severity::kWarning, "");
     background_.repeat(OwnerLease::kRenewalInterval, [this] { renew_lease(); });
     background_.repeat(std::chrono::seconds(1), [this] { update_gauges(); });
     background_.repeat(MemoryWatch::kInterval, [this] { memory_watch_.look(); });

@@ -1,4 +1,4 @@
-#include "metadata/sqlite_file_state.h"
+#include "metadata/sqlite/sqlite_file_state.h"
 
 #include <array>
 #include <cstring>
@@ -10,8 +10,8 @@
 
 #include "common/bytes.h"
 #include "common/log.h"
-#include "metadata/sqlite_checksums.h"
-#include "metadata/sqlite_format.h"
+#include "metadata/sqlite/sqlite_checksums.h"
+#include "metadata/sqlite/sqlite_format.h"
 
 namespace molesignal {
 namespace {

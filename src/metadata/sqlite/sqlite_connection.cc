@@ -1,4 +1,4 @@
-#include "metadata/sqlite_connection.h"
+#include "metadata/sqlite/sqlite_connection.h"
 
 #include <algorithm>
 #include <map>
@@ -8,7 +8,7 @@
 #include <sqlite3.h>
 
 #include "common/assert.h"
-#include "metadata/sqlite_checksums.h"
+#include "metadata/sqlite/sqlite_checksums.h"
 
 namespace molesignal {
 namespace {

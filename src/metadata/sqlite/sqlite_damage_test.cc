@@ -8,7 +8,7 @@
 #include "io/posix_fs.h"
 #include "metadata/catalogue_fixture.h"
 #include "metadata/open_catalogue.h"
-#include "metadata/sqlite_file_state.h"
+#include "metadata/sqlite/sqlite_file_state.h"
 
 namespace molesignal {
 namespace {

@@ -1,4 +1,4 @@
-#include "metadata/sqlite_checksums.h"
+#include "metadata/sqlite/sqlite_checksums.h"
 
 #include <array>
 #include <cstring>
@@ -9,7 +9,7 @@
 #include <sqlite3.h>
 #include <xxhash.h>
 
-#include "metadata/sqlite_format.h"
+#include "metadata/sqlite/sqlite_format.h"
 
 namespace molesignal {
 namespace {

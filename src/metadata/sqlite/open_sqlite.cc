@@ -5,9 +5,9 @@
 #include "metadata/open_catalogue.h"
 #include "metadata/sql_catalogue.h"
 #include "metadata/sql_pool.h"
-#include "metadata/sqlite_checksums.h"
-#include "metadata/sqlite_connection.h"
-#include "metadata/sqlite_file_state.h"
+#include "metadata/sqlite/sqlite_checksums.h"
+#include "metadata/sqlite/sqlite_connection.h"
+#include "metadata/sqlite/sqlite_file_state.h"
 
 namespace molesignal {
 namespace {
