@@ -9,13 +9,14 @@
 #include "metadata/catalogue_fixture.h"
 #include "metadata/open_catalogue.h"
 #include "metadata/sqlite/sqlite_file_state.h"
+#include "tests/support/test_environment.h"
 
 namespace molesignal {
 namespace {
 
 std::uint64_t cases_of(std::uint64_t standard) {
-    const char* text = std::getenv("MS_DAMAGE_CASES");
-    return text == nullptr ? standard : std::strtoull(text, nullptr, 10);
+    const auto text = test_variable("MS_DAMAGE_CASES");
+    return text.empty() ? standard : std::strtoull(text.c_str(), nullptr, 10);
 }
 
 class SqliteDamage : public CatalogueTest {
@@ -24,8 +25,7 @@ protected:
         folder_ = std::filesystem::temp_directory_path() /
                   fmt::format("ms-sqlite-damage-{:016x}", SystemRandom().next_u64());
         std::filesystem::create_directories(folder_);
-        const char* wanted = std::getenv("MS_TEST_SEED");
-        seed_ = wanted == nullptr ? SystemRandom().next_u64() : std::strtoull(wanted, nullptr, 10);
+        seed_ = test_seed();
         chance_ = std::make_unique<SeededRandom>(seed_);
         ASSERT_TRUE(open().has_value());
         ASSERT_OK(catalogue_->migrate(context()));
@@ -203,8 +203,12 @@ TEST_P(SqliteDamage, AFlippedBitIsAnErrorOrChangesNothing) {
             << "bit " << bit << ": " << seen.error().message();
         ASSERT_NE(seen.error().message().find(path()), std::string::npos) << seen.error().message();
     }
-    RecordProperty("flips", static_cast<int>(cases));
-    RecordProperty("errors", static_cast<int>(errors));
+    record_figure(
+        "damaged-files",
+        "unit/metadata",
+        fmt::format(
+            "{} flips of the SQLite file: {} errors that name it, no wrong answer", cases, errors),
+        seed_);
     EXPECT_GT(errors, cases / 3);
 }
 
