@@ -160,6 +160,66 @@ std::vector<RowRange> RowSet::ranges() const {
     return out;
 }
 
+bool RowSet::has_between(std::uint32_t begin, std::uint32_t end) const {
+    end = std::min(end, rows_);
+    if (begin >= end || form_ == Form::kNone) {
+        return false;
+    }
+    if (form_ == Form::kAll) {
+        return true;
+    }
+    if (form_ == Form::kList) {
+        const auto at = std::ranges::lower_bound(list_, begin);
+        return at != list_.end() && *at < end;
+    }
+    const auto last = (end - 1) / 64;
+    for (auto word = begin / 64; word <= last; ++word) {
+        auto bits = bits_[word];
+        bits &= word == begin / 64 ? ~std::uint64_t{0} << (begin % 64) : ~std::uint64_t{0};
+        bits &= word == last ? ~std::uint64_t{0} >> (63 - (end - 1) % 64) : ~std::uint64_t{0};
+        if (bits != 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+std::size_t RowSet::list_between(std::uint32_t begin, std::uint32_t end, std::uint32_t* out) const {
+    end = std::min(end, rows_);
+    auto* const first = out;
+    switch (form_) {
+        case Form::kNone:
+            break;
+        case Form::kAll:
+            for (auto row = begin; row < end; ++row) {
+                *out++ = row - begin;
+            }
+            break;
+        case Form::kList:
+            for (auto at = std::ranges::lower_bound(list_, begin); at != list_.end() && *at < end;
+                 ++at) {
+                *out++ = *at - begin;
+            }
+            break;
+        case Form::kBits:
+            for (auto word = begin / 64; begin < end && word <= (end - 1) / 64; ++word) {
+                auto bits = bits_[word];
+                if (word == begin / 64) {
+                    bits &= ~std::uint64_t{0} << (begin % 64);
+                }
+                for (; bits != 0; bits &= bits - 1) {
+                    const auto row = word * 64 + static_cast<std::uint32_t>(std::countr_zero(bits));
+                    if (row >= end) {
+                        break;
+                    }
+                    *out++ = row - begin;
+                }
+            }
+            break;
+    }
+    return static_cast<std::size_t>(out - first);
+}
+
 std::vector<GroupRows> RowSet::groups(std::span<const std::uint32_t> group_ends) const {
     std::vector<GroupRows> out;
     std::uint32_t begin = 0;

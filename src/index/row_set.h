@@ -47,6 +47,11 @@ public:
     std::vector<RowRange> ranges() const;
     /// The chosen rows, ascending.
     std::vector<std::uint32_t> to_list() const;
+    /// Whether a row of [begin, end) is chosen.
+    bool has_between(std::uint32_t begin, std::uint32_t end) const;
+    /// Writes the chosen rows of [begin, end), counted from `begin`, to `out`, which has room for
+    /// them all; returns how many.
+    std::size_t list_between(std::uint32_t begin, std::uint32_t end, std::uint32_t* out) const;
     /// Row groups with a chosen row; `group_ends` are their ends, ascending, the last is rows().
     std::vector<GroupRows> groups(std::span<const std::uint32_t> group_ends) const;
     std::size_t memory_bytes() const;

@@ -113,8 +113,14 @@ public:
         if (offset > handle.size_bytes || bytes > handle.size_bytes - offset) {
             throw duckdb::IOException("read past the end of object '%s'", handle.key);
         }
-        note_read(handle.key, offset, bytes);
         const auto tail_begin = handle.size_bytes - std::min(handle.size_bytes, kTailBytes);
+        if (is_unwanted(handle.key, offset, bytes)) {
+            // Fetched ahead for nobody: the reader skips the group without a look. Zeros are no
+            // page, should it look all the same.
+            std::memset(buffer, 0, bytes);
+            return;
+        }
+        note_read(handle.key, offset, bytes);
         if (offset >= tail_begin) {
             const MutexLock lock(handle.mutex);
             if (handle.tail == nullptr) {
@@ -206,6 +212,12 @@ private:
                 state_->counters->rows += group->rows;
             }
         }
+    }
+
+    bool is_unwanted(const std::string& key, std::uint64_t offset, std::uint64_t bytes) {
+        const MutexLock lock(state_->mutex);
+        const auto found = state_->readable.find(key);
+        return found != state_->readable.end() && found->second.is_unwanted(offset, bytes);
     }
 
     Content fetch(const std::string& key, std::uint64_t offset, std::uint64_t bytes) {
