@@ -21,6 +21,29 @@ std::uint64_t rice_bits(std::span<const std::uint32_t> ascending, unsigned k) {
     return bits;
 }
 
+/// Whether `count` numbers below `universe` may be in a list of these bytes. Each takes a bit at
+/// least, so what is allocated for them is bounded by the bytes that are there.
+bool may_hold(Bytes bytes, std::uint64_t count, std::uint64_t universe) {
+    return !bytes.empty() && count > 0 && count <= universe && count <= (bytes.size() - 1) * 8 &&
+           std::to_integer<unsigned>(bytes[0]) <= kRiceMax;
+}
+
+template <class Take>
+bool decode(Bytes bytes, std::uint64_t count, std::uint64_t universe, const Take& take) {
+    const auto k = std::to_integer<unsigned>(bytes[0]);
+    BitReader reader(bytes.subspan(1));
+    std::uint64_t next = 0;
+    for (std::uint64_t i = 0; i < count; ++i) {
+        const auto value = next + reader.rice(k);
+        if (value >= universe) [[unlikely]] {
+            return false;
+        }
+        take(value);
+        next = value + 1;
+    }
+    return !reader.overran() && reader.bytes_read() == bytes.size() - 1;
+}
+
 }  // namespace
 
 void append_varint(ByteBuffer& out, std::uint64_t value) {
@@ -178,28 +201,27 @@ bool read_ascending(Bytes bytes,
                     std::uint64_t count,
                     std::uint64_t universe,
                     std::vector<std::uint32_t>& out) {
-    // Each number takes a bit at least, so a count that fits bounds what is allocated.
-    if (bytes.empty() || count == 0 || count > universe || count > (bytes.size() - 1) * 8) {
+    if (!may_hold(bytes, count, universe)) {
         return false;
     }
-    const auto k = std::to_integer<unsigned>(bytes[0]);
-    if (k > kRiceMax) {
-        return false;
-    }
-    BitReader reader(bytes.subspan(1));
     const auto base = out.size();
     out.resize(base + count);
     auto* at = out.data() + base;
-    std::uint64_t next = 0;
-    for (std::uint64_t i = 0; i < count; ++i) {
-        const auto value = next + reader.rice(k);
-        if (value >= universe) [[unlikely]] {
-            return false;
-        }
-        at[i] = static_cast<std::uint32_t>(value);
-        next = value + 1;
-    }
-    return !reader.overran() && reader.bytes_read() == bytes.size() - 1;
+    return decode(bytes, count, universe, [&](std::uint64_t value) {
+        *at++ = static_cast<std::uint32_t>(value);
+    });
+}
+
+bool read_ascending_bits(Bytes bytes,
+                         std::uint64_t count,
+                         std::uint64_t universe,
+                         std::span<std::uint64_t> bits) {
+    MS_ASSERT(universe <= std::uint64_t{bits.size()} * 64);
+    auto* words = bits.data();
+    return may_hold(bytes, count, universe) &&
+           decode(bytes, count, universe, [=](std::uint64_t value) {
+               words[value / 64] |= std::uint64_t{1} << value % 64;
+           });
 }
 
 }  // namespace molesignal

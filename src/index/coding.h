@@ -118,6 +118,12 @@ bool read_ascending(Bytes bytes,
                     std::uint64_t universe,
                     std::vector<std::uint32_t>& out);
 
+/// The same, but sets a bit for each number; `bits` has at least `universe`.
+bool read_ascending_bits(Bytes bytes,
+                         std::uint64_t count,
+                         std::uint64_t universe,
+                         std::span<std::uint64_t> bits);
+
 /// The parameter of the Rice code for even gaps of `mean`.
 unsigned rice_parameter(double mean);
 

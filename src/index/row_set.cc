@@ -4,6 +4,7 @@
 #include <bit>
 
 #include "common/assert.h"
+#include "index/coding.h"
 
 namespace molesignal {
 namespace {
@@ -389,6 +390,11 @@ void RowSetBuilder::add(RowRange range) {
         return;
     }
     set_range(bits_, range);
+}
+
+bool RowSetBuilder::add_list(Bytes list, std::uint64_t count) {
+    return bits_.empty() ? read_ascending(list, count, rows_, list_)
+                         : read_ascending_bits(list, count, rows_, bits_);
 }
 
 RowSet RowSetBuilder::build() && {

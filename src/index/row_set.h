@@ -4,6 +4,8 @@
 #include <span>
 #include <vector>
 
+#include "common/bytes.h"
+
 namespace molesignal {
 
 /// Rows [begin, end).
@@ -101,6 +103,8 @@ public:
     RowSetBuilder(std::uint32_t rows, std::uint64_t rows_expected);
     void add(std::span<const std::uint32_t> rows);
     void add(RowRange range);
+    /// Adds a list as append_ascending writes it (index/coding.h). False: it is not one.
+    bool add_list(Bytes list, std::uint64_t count);
     RowSet build() &&;
 
 private:

@@ -111,6 +111,23 @@ bool TextMatch::contains(std::string_view folded, const Term& term) {
     return false;
 }
 
+IndexQuery TextMatch::index_query(FieldId field) const {
+    std::vector<IndexQuery> conditions;
+    bool present = false;
+    for (const auto& term : terms_) {
+        auto phrase = IndexQuery::phrase(field, term.tokens);
+        phrase.last_is_prefix = term.prefix;
+        present = present || !term.negated;
+        conditions.push_back(term.negated ? IndexQuery::negation(std::move(phrase))
+                                          : std::move(phrase));
+    }
+    if (!present) {
+        // Only words that must not be there: a row without a text has none of them, and no match.
+        conditions.push_back(IndexQuery::present(field));
+    }
+    return IndexQuery::all(std::move(conditions));
+}
+
 bool TextMatch::matches(std::string_view text) const {
     thread_local std::string folded;
     folded.clear();

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "common/result.h"
+#include "index/index_query.h"
 
 namespace molesignal {
 
@@ -31,6 +32,8 @@ public:
         bool negated = false;
     };
     const std::vector<Term>& terms() const { return terms_; }
+    /// What an index is asked for the rows whose `field` matches; NULL does not.
+    IndexQuery index_query(FieldId field) const;
 
 private:
     /// A term of `text`, the part of a query between blanks or quotes; nothing if it has no word.

@@ -156,14 +156,11 @@ Result<RowSet> TextLookup::rows_of_lists(std::span<const Pattern> lists, Numbers
     }
     RowSetBuilder builder(rows(), std::min<std::uint64_t>(expected, rows()));
     builder.add(single_rows);
-    Numbers decoded;
     for (const auto& list : lists) {
         MS_TRY(const auto bytes, areas_.read(postings, list.list));
-        decoded.clear();
-        if (!read_ascending(bytes, list.rows, rows(), decoded)) {
+        if (!builder.add_list(bytes, list.rows)) {
             return corrupt("a list of rows is not as it is written");
         }
-        builder.add(decoded);
     }
     return std::move(builder).build();
 }
