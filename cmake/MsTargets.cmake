@@ -24,7 +24,7 @@ function(ms_library folder)
     ms_warnings(${target}_test)
     add_test(NAME unit/${folder} COMMAND ${target}_test --gtest_brief=1)
     set_tests_properties(unit/${folder} PROPERTIES LABELS unit TIMEOUT 300
-                         ENVIRONMENT "MS_SOURCE_DIR=${PROJECT_SOURCE_DIR}")
+                         ENVIRONMENT "MS_SOURCE_DIR=${PROJECT_SOURCE_DIR};MS_TEST_PROMISES_DIR=${PROJECT_BINARY_DIR}/promises")
   endif()
 endfunction()
 

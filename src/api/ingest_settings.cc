@@ -30,11 +30,12 @@ Result<DecodeSettings> decode_settings(const RequestContext& context,
     const auto found = stream.value_or(StreamInfo{});
     DecodeSettings settings;
     settings.now_ns = services.clock.now().value;
-    settings.time_max_ns = settings.now_ns + services.config.ingester.future_max_secs * kSecond;
+    settings.time_max_ns = settings.now_ns + services.config().ingester.future_max_secs * kSecond;
     const auto days = found.settings.retention_days.value_or(
-        static_cast<std::int32_t>(services.config.compactor.retention_days));
-    if (services.config.ingester.past_max_secs.has_value()) {
-        settings.time_min_ns = settings.now_ns - *services.config.ingester.past_max_secs * kSecond;
+        static_cast<std::int32_t>(services.config().compactor.retention_days));
+    if (services.config().ingester.past_max_secs.has_value()) {
+        settings.time_min_ns =
+            settings.now_ns - *services.config().ingester.past_max_secs * kSecond;
     } else if (days > 0) {
         settings.time_min_ns = settings.now_ns - std::int64_t{days} * kDay;
     }
@@ -53,7 +54,7 @@ Result<DecodedRows> decode_for_stream(
     StreamType type,
     const std::string& stream,
     const std::function<Result<DecodedRows>(const DecodeLimits&, const DecodeSettings&)>& decode) {
-    const auto limits = decode_limits(services.config);
+    const auto limits = decode_limits(services.config());
     // Each round fails only if another request brought new fields in between.
     constexpr int kRoundsMax = 8;
     for (int round = 0; round < kRoundsMax; ++round) {

@@ -10,7 +10,7 @@
 #include "common/memory_budget.h"
 #include "common/metrics.h"
 #include "common/random.h"
-#include "config/config.h"
+#include "config/live_config.h"
 #include "ingest/ingester.h"
 #include "metadata/catalogue.h"
 #include "query/query_registry.h"
@@ -21,7 +21,7 @@ namespace molesignal {
 /// What the protocols need of the process. All references outlive the API. The pointers are set
 /// once, before `started` becomes true; until then only probes, metrics and version answer.
 struct ApiServices {
-    const Config& config;
+    const LiveConfig& config;
     Clock& clock;
     Random& random;
     MetricRegistry& metrics;

@@ -11,6 +11,7 @@ namespace molesignal {
 /// Each adds one subcommand to `app`. Its callback sets `context.run` and does nothing else. The
 /// first line of a command's description is its summary in `molesignal --help`; examples follow.
 void register_config_command(CLI::App& app, CommandContext& context);
+void register_doctor_command(CLI::App& app, CommandContext& context);
 void register_ingest_command(CLI::App& app, CommandContext& context);
 void register_query_command(CLI::App& app, CommandContext& context);
 void register_standalone_command(CLI::App& app, CommandContext& context);

@@ -1,4 +1,5 @@
 #include <csignal>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <thread>
@@ -33,24 +34,30 @@ void configure_log_from(const Config& config, const Clock& clock) {
                   clock);
 }
 
-sigset_t ending_signals() {
+sigset_t handled_signals() {
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
     return set;
 }
 
-/// Hears the ending signals from the begin of the start on. The first one cancels the start, or
-/// begins the drain; a second one ends the process at once: what was acknowledged is in the log
-/// already. The signals are blocked before any thread starts, so that only its thread gets them,
-/// which lives as long as the process.
+/// Hears the ending signals and SIGHUP from the begin of the start on. The first one cancels the
+/// start, or begins the drain; a second one ends the process at once: what was acknowledged is in
+/// the log already. The signals are blocked before any thread starts, so that only its thread gets
+/// them, which lives as long as the process.
 class EndingSignals {
 public:
     EndingSignals() : state_(std::make_shared<State>()) {
         std::thread([state = state_] { listen(*state); }).detach();
     }
 
+    /// What SIGHUP does; nothing before this is set, and once it is taken back.
+    void on_hangup(std::function<void()> action) {
+        const MutexLock lock(state_->mutex);
+        state_->hangup = std::move(action);
+    }
     /// Set by the first signal.
     const CancelToken& stop() const { return state_->stop; }
     void wait() {
@@ -66,23 +73,36 @@ private:
         CancelToken stop;
         Mutex mutex;
         CondVar heard;
+        std::function<void()> hangup MS_GUARDED_BY(mutex);
     };
-    static int next_signal() {
-        const auto set = ending_signals();
-        int number = 0;
-        while (::sigwait(&set, &number) != 0) {
+    /// The next signal that ends; those before it reload.
+    static int next_signal(State& state) {
+        const auto set = handled_signals();
+        for (int number = 0;;) {
+            if (::sigwait(&set, &number) != 0) {
+                continue;
+            }
+            if (number != SIGHUP) {
+                return number;
+            }
+            // Under the lock: the server does not end while it reloads.
+            const MutexLock lock(state.mutex);
+            if (state.hangup) {
+                state.hangup();
+            } else {
+                log_warn("SIGHUP: the configuration is reloaded only while the server is ready");
+            }
         }
-        return number;
     }
     static void listen(State& state) {
-        const auto number = next_signal();
+        const auto number = next_signal(state);
         log_info("stopping", {{"signal", number == SIGINT ? "SIGINT" : "SIGTERM"}});
         {
             const MutexLock lock(state.mutex);
             state.stop.cancel();
             state.heard.notify_all();
         }
-        next_signal();
+        next_signal(state);
         log_warn("a second signal: ending without finishing requests");
         ::_exit(static_cast<int>(ExitCode::kInterrupted));
     }
@@ -154,7 +174,13 @@ ExitCode serve(CommandContext& context,
             return context.fail(written.error());
         }
     }
+    signals.on_hangup([&] {
+        const auto again = load_command_config(context, flags.config);
+        const auto wanted = again ? Result<Config>(again->config) : Result<Config>(again.error());
+        configure_log_from((*server)->reload(wanted), context.clock);
+    });
     signals.wait();
+    signals.on_hangup({});
     (void)remove_ready_file(context.fs, flags.ready_file);
     const auto drained = (*server)->drain();
     server->reset();
@@ -176,7 +202,7 @@ ExitCode run_server(CommandContext& context, const ServerFlags& flags) {
         return context.fail(loaded.error());
     }
     configure_log_from(loaded->config, context.clock);
-    const auto set = ending_signals();
+    const auto set = handled_signals();
     ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
     ::signal(SIGPIPE, SIG_IGN);
     EndingSignals signals;

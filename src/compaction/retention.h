@@ -50,6 +50,8 @@ public:
               Clock& clock,
               MetricRegistry& metrics);
 
+    /// For rounds from now on; by the thread that runs them.
+    void set_retention_days(std::int32_t days) { options_.retention_days = days; }
     /// One round over all streams. An error: the catalogue cannot tell what there is.
     Result<RetentionReport> run_once(const RequestContext& context);
 

@@ -126,6 +126,11 @@ struct CompactorConfig {
     std::int64_t retention_days = 30;
 };
 
+struct ScrubConfig {
+    std::int64_t bytes_per_second = 1 << 20;
+    std::int64_t interval_hours = 168;
+};
+
 struct QueryConfig {
     std::int64_t timeout_secs = 60;
     std::int64_t memory_mb = 256;
@@ -166,6 +171,7 @@ struct Config {
     QueryConfig query;
     TelemetryConfig telemetry;
     MemoryConfig memory;
+    ScrubConfig scrub;
     CacheConfig cache;
 };
 

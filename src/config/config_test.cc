@@ -8,6 +8,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "config/live_config.h"
 #include "config/load_config.h"
 #include "config/setting.h"
 
@@ -282,6 +283,44 @@ TEST(Config, PathsAreBelowTheDataDirectory) {
     EXPECT_EQ(resolve_path(config, "./wal"), "/d/wal");
     EXPECT_EQ(resolve_path(config, "/else"), "/else");
     EXPECT_EQ(resolve_path(config, "."), "/d");
+}
+
+TEST(LiveConfig, AReloadTakesWhatMayChangeAndNamesTheRest) {
+    Config now;
+    auto wanted = now;
+    wanted.query.rows_max = 7;
+    wanted.ingester.past_max_secs = 100;
+    wanted.telemetry.log_level = TelemetryLogLevel::kError;
+    wanted.telemetry.access_log = true;
+    wanted.query.threads = 3;
+    wanted.node.data_dir = "elsewhere";
+    const auto plan = plan_reload(now, wanted);
+    ASSERT_TRUE(plan);
+    EXPECT_THAT(plan->changed,
+                testing::UnorderedElementsAre("query.rows_max",
+                                              "ingester.past_max_secs",
+                                              "telemetry.log_level",
+                                              "telemetry.access_log"));
+    EXPECT_THAT(plan->needs_restart,
+                testing::UnorderedElementsAre("query.threads", "node.data_dir"));
+    EXPECT_EQ(plan->next.query.rows_max, 7);
+    EXPECT_EQ(plan->next.ingester.past_max_secs, 100);
+    EXPECT_EQ(plan->next.telemetry.log_level, TelemetryLogLevel::kError);
+    EXPECT_EQ(plan->next.query.threads, now.query.threads);
+    EXPECT_EQ(plan->next.node.data_dir, now.node.data_dir);
+    const auto nothing = plan_reload(plan->next, plan->next);
+    EXPECT_TRUE(nothing && nothing->changed.empty() && nothing->needs_restart.empty());
+}
+
+TEST(LiveConfig, WhatWasReadStaysValid) {
+    Config config;
+    config.query.rows_max = 1;
+    LiveConfig live(config);
+    const auto& before = live();
+    config.query.rows_max = 2;
+    live.replace(config);
+    EXPECT_EQ(before.query.rows_max, 1);
+    EXPECT_EQ(live().query.rows_max, 2);
 }
 
 TEST(Config, ReferencePageIsUpToDate) {

@@ -40,6 +40,7 @@ struct Setting {
     std::span<const std::string_view> choices = {};
     TextForm form = TextForm::kPlain;
     std::string_view when_unset = {};  ///< What happens if an optional number is not set.
+    bool reloads = false;              ///< May change while the server runs (SIGHUP).
 
     /// "http" of "http.listen", "store.object.retry" of "store.object.retry.max_attempts".
     std::string_view section() const { return key.substr(0, key.rfind('.')); }

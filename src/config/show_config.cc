@@ -43,6 +43,10 @@ and the nearest known name, and so does a value out of its range. `molesignal co
 what is wrong, `molesignal config show` prints what is in force and where each value comes from
 (secrets are masked).
 
+`SIGHUP` makes the server read all of it again. Settings with "yes" under Reload change at once; of others
+that differ the log says that they need a restart. If anything is wrong, the old configuration stays, the log
+says what, and the metric `config_reload_success` is 0.
+
 Sizes in bytes may be written with a unit, as text: `"32MiB"`. Optional numbers can be given the
 text `"unset"`. Relative paths are below `node.data_dir`. With `auth.mode = "none"`, the server
 listens on loopback addresses only.
@@ -91,15 +95,17 @@ std::string config_reference() {
         if (setting.section() != section) {
             section = setting.section();
             out += fmt::format(
-                "\n## `{}`\n\n| Setting | Default | Allowed | Meaning |\n|---|---|---|---|\n",
+                "\n## `{}`\n\n| Setting | Default | Allowed | Reload | Meaning "
+                "|\n|---|---|---|---|---|\n",
                 section);
         }
         const std::string value = print_setting(setting, defaults);
-        out += fmt::format("| `{}` | {} | {} | {} |\n",
+        out += fmt::format("| `{}` | {} | {} | {} | {} |\n",
                            setting.key,
                            value.empty() ? fmt::format("unset: {}", setting.when_unset)
                                          : fmt::format("`{}`", value),
                            escape_cell(setting.allowed_text()),
+                           setting.reloads ? "yes" : "",
                            escape_cell(setting.meaning));
     }
     return out;

@@ -146,6 +146,8 @@ public:
     Result<> close(const RequestContext& context);
 
     Wal& wal() { return *wal_; }
+    /// What the start found wrong between log and catalogue, for people; does not change later.
+    const std::vector<std::string>& start_findings() const { return start_findings_; }
     struct Stats {
         std::uint64_t rows = 0;
         std::uint64_t memtable_bytes = 0;
@@ -172,6 +174,7 @@ private:
     Result<> start(const RequestContext& context,
                    const std::function<void(std::uint64_t)>& progress);
     Result<> claim_shards(const RequestContext& context, Replay& replay);
+    void note_older_catalogue(const WalQueue& queue, const ShardInfo& shard);
     Result<> check_owner(const WalQueue& queue, const ShardInfo* shard) const;
     std::shared_ptr<Shard> replayed_shard(Replay& replay, QueueId queue);
     Result<> replay_batch(const RequestContext& context, Replay& replay, const WalBatch& batch);
@@ -257,6 +260,7 @@ private:
     bool stopping_ MS_GUARDED_BY(mutex_) = false;
     std::vector<std::thread> threads_;
     bool closed_ = false;
+    std::vector<std::string> start_findings_;
 };
 
 }  // namespace molesignal

@@ -101,6 +101,9 @@ Result<> Ingester::claim_shards(const RequestContext& context, Replay& replay) {
     for (const auto& queue : queues) {
         const auto found = replay.infos.find(ShardId{queue.queue.value});
         MS_TRY_VOID(check_owner(queue, found == replay.infos.end() ? nullptr : &found->second));
+        if (found != replay.infos.end() && queue.truncated > found->second.checkpoint) {
+            note_older_catalogue(queue, found->second);
+        }
     }
     MS_TRY(const auto organizations, catalogue_.list_organizations(context));
     for (const auto& org : organizations) {
@@ -110,6 +113,20 @@ Result<> Ingester::claim_shards(const RequestContext& context, Replay& replay) {
         }
     }
     return {};
+}
+
+/// The log gives up rows when the catalogue has committed their parts, never before: this one has
+/// forgotten them. What there is of the rows is served; nothing can be done here about the others.
+void Ingester::note_older_catalogue(const WalQueue& queue, const ShardInfo& shard) {
+    const auto finding = fmt::format(
+        "rows {} to {} of shard {} were handed over to the catalogue ({}), which does not know "
+        "them: it was restored from an older copy, or its last transactions were lost",
+        shard.checkpoint.value,
+        queue.truncated.value - 1,
+        shard.id.value,
+        catalogue_.describe());
+    log_error("the catalogue is older than the log", {{"finding", finding}});
+    start_findings_.push_back(finding);
 }
 
 /// Whether the queue's rows belong into this shard of the catalogue. If not, log and catalogue are

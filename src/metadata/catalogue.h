@@ -256,6 +256,14 @@ public:
 
     /// "sqlite ./data/meta.db", "postgres host/db": for people, without secrets.
     virtual std::string describe() const = 0;
+
+    /// Live parts of all streams whose id is greater than `after`, by id; at most `parts_max`.
+    virtual Result<std::vector<PartInfo>> list_parts(const RequestContext& context,
+                                                     std::string_view after,
+                                                     std::int64_t parts_max) = 0;
+    /// What the database itself finds wrong with its tables and indexes, one a line (at most 20);
+    /// reads all of it. Postgres is asked nothing: its own checksums and tools do that.
+    virtual Result<std::vector<std::string>> check_integrity(const RequestContext& context) = 0;
 };
 
 }  // namespace molesignal

@@ -9,6 +9,7 @@
 #include <sqlite3.h>
 
 #include "metadata/open_catalogue.h"
+#include "metadata/sqlite/sqlite_checksums.h"
 
 namespace molesignal {
 namespace {
@@ -47,7 +48,9 @@ public:
 
     std::shared_ptr<void> lock_stream(const StreamId& /*stream*/) override {
         sqlite3* database = nullptr;
-        require(sqlite3_open(path().c_str(), &database) == SQLITE_OK, "open");
+        const int opened = sqlite3_open_v2(
+            path().c_str(), &database, SQLITE_OPEN_READWRITE, checksum_file_layer());
+        require(opened == SQLITE_OK, "open");
         std::shared_ptr<void> held(database,
                                    [](void* raw) { sqlite3_close(static_cast<sqlite3*>(raw)); });
         require(sqlite3_exec(database, "BEGIN IMMEDIATE", nullptr, nullptr, nullptr) == SQLITE_OK,
@@ -60,7 +63,9 @@ private:
     std::string path() const { return (folder_ / "meta.db").string(); }
     void run(const std::string& sql, std::int64_t* value) {
         sqlite3* database = nullptr;
-        require(sqlite3_open(path().c_str(), &database) == SQLITE_OK, "open");
+        const int opened = sqlite3_open_v2(
+            path().c_str(), &database, SQLITE_OPEN_READWRITE, checksum_file_layer());
+        require(opened == SQLITE_OK, "open");
         sqlite3_busy_timeout(database, 10'000);
         const auto keep = [](void* out, int, char** texts, char**) {
             if (out != nullptr && texts[0] != nullptr) {

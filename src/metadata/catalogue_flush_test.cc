@@ -1,4 +1,5 @@
 // Conformance of the flush protocol: every step, every refusal, every lost answer.
+#include <algorithm>
 #include <ctime>
 #include <iostream>
 
@@ -290,6 +291,32 @@ TEST_P(CatalogueFlushTest, ExpiredPartsGoInSteps) {
     EXPECT_EQ(database_->number("SELECT COUNT(*) FROM part_objects"), 2);
     EXPECT_CODE(catalogue_->purge_part(context(), seen.parts[0].id), ErrorCode::kConflict);
     EXPECT_EQ(snapshot(stream_.id).parts.size(), 2U);
+}
+
+TEST_P(CatalogueFlushTest, LivePartsAreListedByTheirIds) {
+    std::vector<std::string> ids;
+    for (std::uint64_t i = 0; i < 5; ++i) {
+        ASSERT_OK(flush(shard_, i * 10, i * 10 + 10));
+    }
+    for (const auto& part : snapshot(stream_.id).parts) {
+        ids.push_back(part.id);
+    }
+    std::ranges::sort(ids);
+    std::string after;
+    for (std::size_t at = 0; at < ids.size(); at += 2) {
+        const auto page = catalogue_->list_parts(context(), after, 2);
+        ASSERT_OK(page);
+        ASSERT_EQ(page->size(), std::min<std::size_t>(2, ids.size() - at));
+        EXPECT_EQ(page->front().id, ids[at]);
+        EXPECT_EQ(page->front().objects.size(), 1U);
+        after = page->back().id;
+    }
+    EXPECT_TRUE(catalogue_->list_parts(context(), after, 2)->empty());
+    ASSERT_OK(catalogue_->expire_parts(context(), stream_.id, INT64_MAX, 100));
+    EXPECT_TRUE(catalogue_->list_parts(context(), "", 10)->empty()) << "removed ones are not";
+    const auto wrong = catalogue_->check_integrity(context());
+    ASSERT_OK(wrong);
+    EXPECT_TRUE(wrong->empty());
 }
 
 TEST_P(CatalogueFlushTest, AThousandPartsAreOneQuickSnapshot) {

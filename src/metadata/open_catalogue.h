@@ -19,6 +19,13 @@ Result<std::unique_ptr<Catalogue>> open_sqlite_catalogue(const std::string& path
                                                          Clock& clock,
                                                          Random& random);
 
+/// Opens the catalogue in the SQLite file `path` for reading, beside a server or without one:
+/// nothing is made, migrated or written, and verbs that write fail. kNotFound: no such file;
+/// kConflict: its pages have no checksums yet, the next start of a server adds them; kCorruption.
+Result<std::unique_ptr<Catalogue>> open_sqlite_catalogue_for_reading(const std::string& path,
+                                                                     Clock& clock,
+                                                                     Random& random);
+
 /// Prepares a catalogue in the Postgres database `url` (a URL or `key=value` text) with at most
 /// `connections_max` connections, made when needed: a server that is down is seen by the first
 /// verb, and every verb after an outage connects anew. kInvalidArgument: `url` cannot be parsed (it

@@ -395,7 +395,8 @@ const SqlDialect& postgres_dialect() {
         .serial_type = "BIGSERIAL PRIMARY KEY",
         .lift_time_limit = "SELECT set_config('statement_timeout', '0', TRUE)",
         // Any number of ours; transactions of one database that migrate wait here for each other.
-        .lock_migrations = "SELECT pg_advisory_xact_lock(7867142109455101)"};
+        .lock_migrations = "SELECT pg_advisory_xact_lock(7867142109455101)",
+        .check_integrity = ""};
     return kDialect;
 }
 

@@ -108,6 +108,11 @@ public:
                                                      std::int64_t parts_max) override;
     Result<> purge_part(const RequestContext& context, std::string_view part_id) override;
 
+    Result<std::vector<PartInfo>> list_parts(const RequestContext& context,
+                                             std::string_view after,
+                                             std::int64_t parts_max) override;
+    Result<std::vector<std::string>> check_integrity(const RequestContext& context) override;
+
     Result<> add_token(const RequestContext& context, const ApiToken& token) override;
     Result<std::vector<ApiToken>> list_tokens(const RequestContext& context,
                                               const OrgId& org) override;

@@ -118,6 +118,8 @@ struct SqlDialect {
     std::string_view lift_time_limit;
     /// Run then: one process at a time. Empty: not needed.
     std::string_view lock_migrations;
+    /// A statement whose rows are what is wrong with the database, or "ok". Empty: there is none.
+    std::string_view check_integrity;
 };
 
 }  // namespace molesignal

@@ -356,6 +356,53 @@ Result<std::vector<PartInfo>> SqlCatalogue::list_removed_parts(const RequestCont
     return parts;
 }
 
+Result<std::vector<PartInfo>> SqlCatalogue::list_parts(const RequestContext& context,
+                                                       std::string_view after,
+                                                       std::int64_t parts_max) {
+    constexpr std::string_view kWanted =
+        "FROM parquet_file_meta WHERE id > $1 AND NOT deleted ORDER BY id LIMIT $2";
+    std::vector<PartInfo> parts;
+    const auto look = [&](SqlConnection& connection) -> Result<> {
+        parts.clear();
+        MS_TRY(auto rows,
+               connection.query(context,
+                                fmt::format("SELECT id, stream_id, rows, raw_bytes,"
+                                            " time_start_micros, time_end_micros, shard_id,"
+                                            " position_begin, position_end, statistics,"
+                                            " format_version, sort_order, added_version {}",
+                                            kWanted),
+                                {after, parts_max}));
+        MS_TRY(auto objects,
+               connection.query(
+                   context,
+                   fmt::format("SELECT part_id, kind, object_key, bytes, xxh3 FROM part_objects"
+                               " WHERE part_id IN (SELECT id {}) ORDER BY part_id, position",
+                               kWanted),
+                   {after, parts_max}));
+        for (std::size_t row = 0; row < rows.size(); ++row) {
+            MS_TRY(auto part, read_part(rows, row));
+            parts.push_back(std::move(part));
+        }
+        return add_objects(parts, objects);
+    };
+    MS_TRY_VOID(transact(context, SqlAccess::kRead, "list parts", look));
+    return parts;
+}
+
+Result<std::vector<std::string>> SqlCatalogue::check_integrity(const RequestContext& context) {
+    std::vector<std::string> findings;
+    if (database_.dialect.check_integrity.empty()) {
+        return findings;
+    }
+    MS_TRY(auto rows, read(context, "check the catalogue", database_.dialect.check_integrity, {}));
+    for (std::size_t row = 0; row < rows.size(); ++row) {
+        if (auto text = rows.take_text(row, 0); text != "ok") {
+            findings.push_back(std::move(text));
+        }
+    }
+    return findings;
+}
+
 Result<> SqlCatalogue::purge_part(const RequestContext& context, std::string_view part_id) {
     const auto purge = [&](SqlConnection& connection) -> Result<> {
         MS_TRY(const auto rows,

@@ -39,6 +39,12 @@ Result<std::unique_ptr<LocalObjectStore>> LocalObjectStore::open(const RequestCo
     return store;
 }
 
+std::unique_ptr<LocalObjectStore> LocalObjectStore::attach(FileSystem& fs,
+                                                           std::string root,
+                                                           Random& random) {
+    return std::unique_ptr<LocalObjectStore>(new LocalObjectStore(fs, std::move(root), random));
+}
+
 std::string LocalObjectStore::path_of(std::string_view key) const {
     return join_path(root_, std::string(key));
 }

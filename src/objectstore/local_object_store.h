@@ -24,6 +24,11 @@ public:
                                                           FileSystem& fs,
                                                           std::string root,
                                                           Random& random);
+    /// The store in `root` as it is, for looking at it beside the process that has it open: nothing
+    /// is made and nothing removed.
+    static std::unique_ptr<LocalObjectStore> attach(FileSystem& fs,
+                                                    std::string root,
+                                                    Random& random);
 
     Result<> put(const RequestContext& context, std::string_view key, Bytes body) override;
     Result<> put_file(const RequestContext& context,

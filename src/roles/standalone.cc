@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdlib>
 #include <thread>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -17,18 +18,17 @@
 #include "common/memory_budget.h"
 #include "common/metrics.h"
 #include "compaction/retention.h"
+#include "compaction/scrubber.h"
 #include "ingest/ingester.h"
 #include "io/process_memory.h"
 #include "io/process_stats.h"
-#include "metadata/open_catalogue.h"
 #include "net/http_server.h"
-#include "objectstore/local_object_store.h"
 #include "objectstore/metered_object_store.h"
-#include "objectstore/s3_object_store.h"
 #include "query/query_registry.h"
 #include "query/sql/sql_engine.h"
 #include "roles/background.h"
 #include "roles/memory_watch.h"
+#include "roles/open_stores.h"
 #include "roles/owner_lease.h"
 
 namespace molesignal {
@@ -106,11 +106,12 @@ public:
           fs_(fs),
           clock_(clock),
           random_(random),
+          live_(config),
           memory_(MemoryBudget::make_root(
               "process", "memory.limit_mb", config.memory.limit_mb * kMegabyte)),
           memory_watch_(memory_, clock, resident_bytes, release_free_memory),
           services_{
-              .config = config_,
+              .config = live_,
               .clock = clock,
               .random = random,
               .metrics = metrics_,
@@ -132,6 +133,7 @@ public:
     Result<> run();
     const ServerAddresses& addresses() const override { return addresses_; }
     const std::string& first_token() const override { return first_token_; }
+    const Config& reload(const Result<Config>& wanted) override;
     Result<> drain() override;
 
 private:
@@ -144,6 +146,7 @@ private:
     void renew_lease();
     void probe_objects();
     void run_retention();
+    void scrub();
     void report_durability();
     void report_replay();
     void report_log_damage();
@@ -157,6 +160,7 @@ private:
     FileSystem& fs_;
     Clock& clock_;
     Random& random_;
+    LiveConfig live_;  ///< What may change is read from here; config_ is that of the start.
     MetricRegistry metrics_;
     Health health_;
     std::shared_ptr<MemoryBudget> memory_;
@@ -174,6 +178,7 @@ private:
     std::unique_ptr<Ingester> ingester_;
     std::unique_ptr<SqlEngine> sql_;
     std::unique_ptr<Retention> retention_;
+    std::unique_ptr<Scrubber> scrubber_;
     std::unique_ptr<HttpApi> http_api_;
     std::unique_ptr<HttpServer> http_;
     std::unique_ptr<OtlpGrpcServer> grpc_;
@@ -181,35 +186,15 @@ private:
     const CancelToken stop_cancel_;  ///< Ends background work that need not be finished.
     std::string node_id_;
     Background background_;
+    bool scrub_failing_ = false;  ///< Used by its thread.
     bool closed_ = false;
 };
 
 Result<> StandaloneServer::open_object_store(const RequestContext& context) {
-    const auto& options = config_.store.object;
-    if (options.backend == ObjectBackend::kLocal) {
-        MS_TRY(objects_,
-               LocalObjectStore::open(context, fs_, resolve_path(config_, options.root), random_));
-    } else {
-        MS_TRY(s3_, S3Library::start());
-        MS_TRY(objects_,
-               S3ObjectStore::open(
-                   {.endpoint = options.endpoint,
-                    .region = options.region,
-                    .bucket = options.bucket,
-                    .prefix = options.prefix,
-                    .access_key = options.access_key,
-                    .secret_key = options.secret_key,
-                    .path_style = options.path_style,
-                    .op_timeout = std::chrono::seconds(options.op_timeout_secs),
-                    .max_concurrency = static_cast<std::size_t>(options.max_concurrency),
-                    .max_attempts = static_cast<int>(options.retry.max_attempts),
-                    .base_backoff = std::chrono::milliseconds(options.retry.base_backoff_ms),
-                    .max_backoff = std::chrono::milliseconds(options.retry.max_backoff_ms),
-                    .jitter_ratio = options.retry.jitter_ratio},
-                   fs_,
-                   clock_,
-                   random_));
-    }
+    MS_TRY(auto opened,
+           molesignal::open_object_store(context, config_, StoreUse::kServe, fs_, clock_, random_));
+    s3_ = std::move(opened.library);
+    objects_ = std::move(opened.store);
     objects_ = std::make_unique<MeteredObjectStore>(
         std::move(objects_), object_backend_name(config_), clock_, metrics_);
     if (auto probed = probe_object_store(context, *objects_, node_id_, random_); !probed) {
@@ -220,16 +205,7 @@ Result<> StandaloneServer::open_object_store(const RequestContext& context) {
 }
 
 Result<> StandaloneServer::open_catalogue(const RequestContext& context) {
-    const auto& options = config_.store.meta;
-    if (options.backend == MetaBackend::kSqlite) {
-        MS_TRY(catalogue_,
-               open_sqlite_catalogue(resolve_path(config_, options.path), clock_, random_));
-    } else {
-        MS_TRY(
-            catalogue_,
-            open_postgres_catalogue(
-                options.dsn, static_cast<std::size_t>(options.max_connections), clock_, random_));
-    }
+    MS_TRY(catalogue_, molesignal::open_catalogue(config_, clock_, random_));
     const auto migrate = [&]() -> Result<> {
         MS_TRY_VOID(catalogue_->ping(context));
         // As long as it takes: a migration of a large table that is cut begins anew.
@@ -298,6 +274,13 @@ void StandaloneServer::report_replay() {
                   {"damaged_records", replay.damaged_records}});
     }
     report_log_damage();
+    if (const auto& findings = ingester_->start_findings(); !findings.empty()) {
+        health_.set_problem("catalogue_age",
+                            Health::Severity::kWarning,
+                            fmt::format("the catalogue is older than the log ({} shards): {}",
+                                        findings.size(),
+                                        findings.front()));
+    }
 }
 
 /// Stays until somebody has looked into quarantine/ and removed what is there.
@@ -355,6 +338,16 @@ Result<> StandaloneServer::open_readers() {
                               2 * std::chrono::seconds(config_.query.timeout_secs))},
         *catalogue_,
         *objects_,
+        clock_,
+        metrics_);
+    scrubber_ = std::make_unique<Scrubber>(
+        ScrubberOptions{
+            .bytes_per_second = static_cast<std::uint64_t>(config_.scrub.bytes_per_second),
+            .interval = std::chrono::hours(config_.scrub.interval_hours),
+            .position_file = resolve_path(config_, "scrub_position")},
+        *catalogue_,
+        *objects_,
+        fs_,
         clock_,
         metrics_);
     return {};
@@ -461,6 +454,7 @@ void StandaloneServer::probe_objects() {
 
 void StandaloneServer::run_retention() {
     const auto context = background_context("retention", std::chrono::seconds(600));
+    retention_->set_retention_days(static_cast<std::int32_t>(live_().compactor.retention_days));
     const auto run = [&]() -> Result<> {
         MS_TRY_VOID(retention_->run_once(context));
         const auto age = std::chrono::microseconds(kShardMemory).count();
@@ -472,11 +466,65 @@ void StandaloneServer::run_retention() {
     }
 }
 
+void StandaloneServer::scrub() {
+    const auto& config = live_().scrub;
+    scrubber_->set_rate(static_cast<std::uint64_t>(config.bytes_per_second),
+                        std::chrono::hours(config.interval_hours));
+    const auto worked = scrubber_->work(background_context("scrub", std::chrono::seconds(60)));
+    if (worked) {
+        scrub_failing_ = false;
+    } else if (!stop_cancel_.cancelled() && !std::exchange(scrub_failing_, true)) {
+        log_warn("scrubbing waits", {{"error", worked.error().message()}});
+    }
+    constexpr std::size_t kNamedMax = 5;
+    auto damaged = scrubber_->damaged();
+    const auto count = damaged.size();
+    damaged.resize(std::min(count, kNamedMax));
+    health_.set_problem("parts",
+                        Health::Severity::kWarning,
+                        count == 0 ? ""
+                                   : fmt::format("{} objects are damaged, queries that read them "
+                                                 "fail; restore them from a backup: {}{}",
+                                                 count,
+                                                 fmt::join(damaged, "; "),
+                                                 count > kNamedMax ? "; …" : ""));
+}
+
+const Config& StandaloneServer::reload(const Result<Config>& wanted) {
+    auto plan = wanted ? plan_reload(live_(), *wanted) : Result<ConfigReload>(wanted.error());
+    auto& success = metrics_.gauge("config_reload_success", "1 if the last reload succeeded");
+    if (!plan) {
+        success.set(0);
+        log_error("the configuration was not reloaded; the old one stays in force",
+                  {{"error", plan.error().message()}});
+        return live_();
+    }
+    live_.replace(plan->next);
+    success.set(1);
+    metrics_
+        .gauge("config_last_reload_timestamp_seconds",
+               "Last successful reload or start, since 1970")
+        .set(static_cast<double>(clock_.now().value) * 1e-9);
+    log_info("the configuration was reloaded",
+             {{"changed", fmt::format("{}", fmt::join(plan->changed, ","))}});
+    if (!plan->needs_restart.empty()) {
+        log_warn("settings differ that take effect at the next start only",
+                 {{"settings", fmt::format("{}", fmt::join(plan->needs_restart, ","))}});
+    }
+    return live_();
+}
+
 void StandaloneServer::start_background() {
+    metrics_.gauge("config_reload_success", "1 if the last reload succeeded").set(1);
+    metrics_
+        .gauge("config_last_reload_timestamp_seconds",
+               "Last successful reload or start, since 1970")
+        .set(static_cast<double>(clock_.now().value) * 1e-9);
     // In this order, whichever thread comes first.
     update_gauges();
     health_.report_probe("object_store", {});
     health_.report_probe("catalogue", {});
+    health_.set_problem("parts", Health::Severity::kWarning, "");
     background_.repeat(OwnerLease::kRenewalInterval, [this] { renew_lease(); });
     background_.repeat(std::chrono::seconds(1), [this] { update_gauges(); });
     background_.repeat(MemoryWatch::kInterval, [this] { memory_watch_.look(); });
@@ -490,6 +538,7 @@ void StandaloneServer::start_background() {
             health_.report_probe("catalogue", probed);
         }
     });
+    background_.repeat(std::chrono::seconds(1), [this] { scrub(); });
     background_.repeat(std::chrono::seconds(config_.compactor.interval_secs),
                        [this] { run_retention(); });
 }

@@ -44,6 +44,11 @@ public:
     /// once.
     virtual const std::string& first_token() const = 0;
 
+    /// Takes over what may change while running from a configuration that was read anew, or its
+    /// error: then nothing changes. Says in the log and in metrics what came of it. Returns what is
+    /// in force.
+    virtual const Config& reload(const Result<Config>& wanted) = 0;
+
     /// Not ready, finishes what runs within node.drain_timeout_secs and cuts what is left then,
     /// syncs the log, closes everything.
     virtual Result<> drain() = 0;

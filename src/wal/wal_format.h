@@ -18,6 +18,7 @@ inline constexpr std::uint32_t kRecordMagic = 0x4352534dU;                 // "M
 inline constexpr std::uint32_t kWalFormatVersion = 1;
 inline constexpr std::size_t kSegmentHeaderBytes = 64;
 inline constexpr std::size_t kRecordHeaderBytes = 64;
+inline constexpr std::uint64_t kSegmentBytesMin = 4096;  ///< Of a segment's file.
 inline constexpr std::size_t kRecordAlignment = 8;
 
 /// The values reach disk: never reuse one. 2 (schema) is reserved.

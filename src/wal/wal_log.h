@@ -112,6 +112,7 @@ private:
     Result<SegmentPointer> make_bookkeeping_segment_locked(std::uint64_t bytes,
                                                            std::uint64_t bytes_min)
         MS_REQUIRES(mutex_);
+    void append_queue_table_locked() MS_REQUIRES(mutex_);
     void activate_locked(SegmentPointer segment) MS_REQUIRES(mutex_);
     Result<> ensure_room_locked(std::uint64_t bytes, Purpose purpose) MS_REQUIRES(mutex_);
     Result<> check_budget_locked(std::uint64_t new_bytes) const MS_REQUIRES(mutex_);

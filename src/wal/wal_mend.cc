@@ -127,10 +127,7 @@ Result<> WalLog::mend(std::deque<Chunk>& failed, const Error& cause) {
         pending_.push_back(std::move(moved));
         // Older segments may go once this one is there: it needs the queue table,
         // too.
-        const auto table = encode_checkpoint(queue_table_locked());
-        const Bytes payload[] = {table};
-        append_record_locked({.kind = WalRecordKind::kCheckpoint, .payload_crc = crc32c(table)},
-                             payload);
+        append_queue_table_locked();
         failed.clear();
         failed.swap(pending_);
     }

@@ -69,6 +69,7 @@ public:
         }
         accept();
         report_headers();
+        report_cut_files();
         report_bad_blocks();
         settle_queues();
         index_.durable_lsn = durable_;
@@ -134,11 +135,14 @@ private:
         if (oldest.header_valid) {
             return oldest.header.first_lsn.value;
         }
+        if (oldest.number == 1) {
+            return 1;  // The log's first segment has its first records.
+        }
         if (oldest.first_record_offset != kSegmentHeaderBytes) {
             // Nothing says how many records stood there.
             ++index_.stats.damaged_records;
             index_.stats.findings.push_back(
-                fmt::format("{}: the begin cannot be read", oldest.path));
+                fmt::format("{} at offset 0: the begin cannot be read", oldest.path));
             index_.damaged_segments.push_back(oldest.number);
         }
         return noted_.empty() ? 1 : noted_.front().lsn.value;
@@ -160,6 +164,7 @@ private:
         index_.last_lsn = std::max(index_.last_lsn, durable_);
         auto expected = first_expected();
         bool torn = false;
+        std::uint32_t newest = 0;  // Segment of a record so far.
         // Taken off one by one: their memory becomes that of the extents.
         for (; !noted_.empty(); noted_.pop_front()) {
             const auto& noted = noted_.front();
@@ -186,6 +191,8 @@ private:
             index_.accepted_lsn = std::max(index_.accepted_lsn, lsn);
             if (!is_copy) {
                 ++index_.stats.records;
+                index_.is_shuffled = index_.is_shuffled || noted.segment < newest;
+                newest = std::max(newest, noted.segment);
             }
             apply(noted, is_copy);
         }
@@ -202,8 +209,30 @@ private:
         for (const auto& segment : index_.segments) {
             if (!segment.header_valid && segment.records > 0 &&
                 segment.first_record_lsn <= durable_) {
-                index_.stats.findings.push_back(
-                    fmt::format("{}: the segment's header cannot be read", segment.path));
+                index_.stats.findings.push_back(fmt::format(
+                    "{} at offset 0: the segment's header cannot be read", segment.path));
+            }
+        }
+    }
+
+    /// The size of a file is durable before the first record goes in: one that is smaller was cut.
+    /// Whether something stood behind the cut nobody knows.
+    void report_cut_files() {
+        for (const auto* group : {&index_.segments, &index_.unreadable}) {
+            for (const auto& segment : *group) {
+                const bool begun = segment.header_valid || segment.records > 0 ||
+                                   segment.file_bytes < kSegmentHeaderBytes;
+                const auto made =
+                    std::max<std::uint64_t>(segment.made_bytes, begun ? kSegmentBytesMin : 0);
+                if (segment.file_bytes < made) {
+                    index_.stats.findings.push_back(
+                        fmt::format("{} at offset {}: the file was cut here, it had {}{} bytes",
+                                    segment.path,
+                                    segment.file_bytes,
+                                    segment.made_bytes == 0 ? "at least " : "",
+                                    made));
+                    index_.damaged_segments.push_back(segment.number);
+                }
             }
         }
     }
@@ -221,28 +250,100 @@ private:
         }
     }
 
+    /// Where records [begin, end) stood.
+    struct Place {
+        const WalScannedSegment* segment = nullptr;
+        std::uint64_t offset = 0;
+    };
+
+    /// The hole of `segment` that records [begin, end) can have stood in; `certain`: something that
+    /// is not zero is there.
+    static Place find_place(const WalScannedSegment& segment,
+                            std::uint64_t begin,
+                            std::uint64_t end,
+                            bool& certain) {
+        certain = true;
+        if (segment.records == 0 ||
+            (!segment.header_valid && segment.first_record_lsn.value > begin)) {
+            return Place{.segment = &segment, .offset = 0};
+        }
+        for (const auto& hole : segment.holes) {
+            // Where LSNs do not rise, a sector went to the wrong place: anything can have been
+            // there.
+            if (hole.after <= hole.before ||
+                (hole.before.value < end && hole.after.value > begin)) {
+                return Place{.segment = &segment, .offset = hole.begin};
+            }
+        }
+        certain = segment.tail_bytes > 0 && segment.last_lsn.value < end;
+        if (segment.holes.empty() || certain) {
+            return Place{.segment = &segment, .offset = segment.end};
+        }
+        return Place{.segment = &segment, .offset = segment.holes.front().begin};
+    }
+
+    /// Those that count, and those with nothing but zeros before them: they go in order, so these
+    /// had something.
+    std::vector<const WalScannedSegment*> begun_segments() const {
+        std::vector<const WalScannedSegment*> begun;
+        for (const auto& segment : index_.segments) {
+            begun.push_back(&segment);
+        }
+        for (const auto& segment : index_.unused) {
+            if (!index_.segments.empty() && segment.number < index_.segments.back().number) {
+                begun.push_back(&segment);
+            }
+        }
+        std::ranges::sort(begun, {}, &WalScannedSegment::number);
+        return begun;
+    }
+
+    /// The places that can have held the missing records: those where something unreadable stands,
+    /// or else where records may have been zeroed.
+    std::vector<Place> places_of(std::uint64_t begin, std::uint64_t end) const {
+        std::vector<Place> places;
+        std::vector<Place> guesses;
+        std::uint64_t lowest = 0;  // What the segment can begin with.
+        const auto segments = begun_segments();
+        for (std::size_t i = 0; i < segments.size(); ++i) {
+            const auto& segment = *segments[i];
+            lowest = segment.header_valid ? segment.header.first_lsn.value : lowest;
+            auto highest = end;
+            for (auto later = i + 1; later < segments.size(); ++later) {
+                if (segments[later]->header_valid) {
+                    highest = segments[later]->header.first_lsn.value;
+                    break;
+                }
+            }
+            const auto from = std::max(begin, lowest);
+            const auto to = std::min(end, highest);
+            if (missing(from, to) == 0) {
+                continue;
+            }
+            bool certain = false;
+            const auto place = find_place(segment, from, to, certain);
+            (certain ? places : guesses).push_back(place);
+        }
+        return places.empty() ? guesses : places;
+    }
+
     void report_damage(std::uint64_t begin, std::uint64_t end, std::uint64_t lost) {
         if (lost == 0) {
             return;
         }
         index_.stats.damaged_records += lost;
-        // The segment that should hold them: the last one that begins at or before
-        // the hole.
-        const WalScannedSegment* holder = nullptr;
-        for (const auto& segment : index_.segments) {
-            if (!segment.header_valid || segment.header.first_lsn.value <= begin) {
-                holder = &segment;
-            }
+        std::string where;
+        for (const auto& place : places_of(begin, end)) {
+            where += fmt::format(
+                "{}{} at offset {}", where.empty() ? "" : ", ", place.segment->path, place.offset);
+            index_.damaged_segments.push_back(place.segment->number);
         }
         index_.stats.findings.push_back(
             fmt::format("{}: {} durable records between LSN {} and {} cannot be read",
-                        holder == nullptr ? "log" : holder->path,
+                        where.empty() ? "a segment that is gone" : where,
                         lost,
                         begin,
                         end - 1));
-        if (holder != nullptr) {
-            index_.damaged_segments.push_back(holder->number);
-        }
     }
 
     /// The queue that a record of it means. A deleted one whose creation is

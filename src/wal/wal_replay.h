@@ -24,6 +24,15 @@ struct WalScannedRecord {
     Bytes payload;
 };
 
+/// Between two valid records, or the header and the first one: bytes that hold none, or no byte at
+/// all where LSNs do not follow each other.
+struct WalHole {
+    std::uint64_t begin = 0;
+    std::uint64_t end = 0;
+    Lsn before;  ///< Of the valid record before it; 0 at the begin of the segment.
+    Lsn after;   ///< Of the one behind it.
+};
+
 struct WalScannedSegment {
     std::uint64_t number = 0;
     std::string path;
@@ -34,13 +43,16 @@ struct WalScannedSegment {
     std::uint64_t records = 0;
     std::uint64_t end = 0;  ///< One past the last valid record.
     std::uint64_t first_record_offset = 0;
-    Lsn first_record_lsn;
-    Lsn last_lsn;
-    std::uint64_t epoch = 0;  ///< Of the header, or of the first valid record without one.
+    Lsn first_record_lsn;          ///< Of the first one in the file.
+    Lsn last_lsn;                  ///< The highest.
+    std::vector<WalHole> holes;    ///< In the order of the file; no more than 4096.
+    std::uint64_t made_bytes = 0;  ///< The file's size when it was made; 0 if nothing says it.
+    std::uint64_t epoch = 0;       ///< Of the header, or of the first valid record without one.
     /// Bytes between valid records, or a damaged header: something was written
     /// and cannot be read.
     std::uint64_t unreadable_bytes = 0;
-    std::uint64_t bad_bytes = 0;  ///< In blocks that the device does not read any more.
+    std::uint64_t tail_bytes = 0;  ///< Of them, behind the last valid record.
+    std::uint64_t bad_bytes = 0;   ///< In blocks that the device does not read any more.
 };
 
 /// Reads one segment from front to back and calls `visit` for every valid
@@ -80,6 +92,9 @@ struct WalIndex {
     std::uint64_t log_id = 0;
     std::uint64_t last_number = 0;
     std::vector<std::uint64_t> damaged_segments;
+    /// A record stands in an older segment than records before it: a sector went to the wrong
+    /// place.
+    bool is_shuffled = false;
 };
 
 /// Reads all segments of `directory`, one after the other, and decides what

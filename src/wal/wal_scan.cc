@@ -97,15 +97,22 @@ public:
                     break;
                 }
                 segment_.unreadable_bytes += next - offset;
+                open_hole(offset, next);
                 offset = next;
                 continue;
             }
+            if (segment_.records > 0 && record->header.lsn.value != previous_.value + 1) {
+                open_hole(offset, offset);  // Unless one is open: no byte is bad, a record is.
+            }
+            close_hole(record->header.lsn);
+            note_size(*record);
             if (segment_.records++ == 0) {
                 segment_.first_record_offset = offset;
                 segment_.first_record_lsn = record->header.lsn;
                 segment_.epoch = record->header.epoch;
             }
-            segment_.last_lsn = record->header.lsn;
+            segment_.last_lsn = std::max(segment_.last_lsn, record->header.lsn);
+            previous_ = record->header.lsn;
             const auto size = record_bytes(record->header.payload_bytes);
             MS_TRY_VOID(visit(*record));
             offset += size;
@@ -119,6 +126,30 @@ public:
     std::uint64_t bad_bytes() const { return window_.bad_bytes(); }
 
 private:
+    static constexpr std::size_t kHolesMax = 4096;
+
+    void open_hole(std::uint64_t begin, std::uint64_t end) {
+        const bool is_open = !segment_.holes.empty() && segment_.holes.back().after.value == 0;
+        if (!is_open && segment_.holes.size() < kHolesMax) {
+            segment_.holes.push_back({.begin = begin, .end = end, .before = previous_});
+        }
+    }
+
+    void close_hole(Lsn after) {
+        if (!segment_.holes.empty() && segment_.holes.back().after.value == 0) {
+            segment_.holes.back().after = after;
+        }
+    }
+
+    /// The checkpoint that heads a segment says how large its file was made.
+    void note_size(const WalScannedRecord& record) {
+        const auto& header = record.header;
+        if (header.kind == WalRecordKind::kCheckpoint &&
+            header.rows == static_cast<std::uint32_t>(segment_.number)) {
+            segment_.made_bytes = std::max(segment_.made_bytes, header.position.value);
+        }
+    }
+
     Result<> read_header() {
         MS_TRY(const auto bytes, window_.at(0, kSegmentHeaderBytes));
         auto header = decode_segment_header(bytes);
@@ -140,9 +171,9 @@ private:
         MS_TRY(const auto head, window_.at(offset, kRecordHeaderBytes));
         const auto header = decode_record_header(head);
         // A payload length from a header with a good checksum is bounded by the
-        // file before it is used.
-        if (!header || header->lsn <= segment_.last_lsn ||
-            header->payload_bytes > segment_.file_bytes - offset - kRecordHeaderBytes) {
+        // file before it is used. LSNs need not rise: a sector that went to the wrong place must
+        // not hide the records behind it.
+        if (!header || header->payload_bytes > segment_.file_bytes - offset - kRecordHeaderBytes) {
             return Found();
         }
         // The epoch is random and known to nobody outside: bytes that a client sent
@@ -196,7 +227,11 @@ private:
         std::uint64_t last = 0;
         for (auto at = offset; at < segment_.file_bytes; at += kStepBytes) {
             MS_TRY(const auto bytes, window_.at(at, kStepBytes));
-            for (std::size_t i = bytes.size(); i > 0; --i) {
+            auto i = bytes.size();
+            while (i >= 8 && load_le<std::uint64_t>(bytes, i - 8) == 0) {
+                i -= 8;
+            }
+            for (; i > 0; --i) {
                 if (bytes[i - 1] != std::byte{0}) {
                     last = at + i - offset;
                     break;
@@ -210,6 +245,7 @@ private:
     Window window_;
     WalScannedSegment& segment_;
     std::uint64_t tail_ = 0;
+    Lsn previous_;
 };
 
 }  // namespace
@@ -226,7 +262,10 @@ Result<WalScannedSegment> scan_segment(
     MS_TRY(const auto file, fs.open(path, OpenMode::kRead));
     MS_TRY(segment.file_bytes, file->size());
     if (segment.file_bytes < kSegmentHeaderBytes) {
-        segment.never_written = segment.file_bytes == 0;
+        ByteBuffer bytes(segment.file_bytes);
+        MS_TRY(const auto got, read_twice(*file, 0, bytes));
+        segment.never_written =
+            std::ranges::all_of(Bytes(bytes).first(got), [](auto b) { return b == std::byte{0}; });
         segment.unreadable_bytes = segment.file_bytes;
         return segment;
     }
@@ -235,7 +274,8 @@ Result<WalScannedSegment> scan_segment(
     segment.bad_bytes = scan.bad_bytes();
     segment.never_written = segment.never_written && segment.bad_bytes == 0;
     if (!segment.never_written) {
-        segment.unreadable_bytes += scan.tail();
+        segment.tail_bytes = scan.tail();
+        segment.unreadable_bytes += segment.tail_bytes;
     }
     return segment;
 }

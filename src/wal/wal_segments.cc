@@ -186,9 +186,17 @@ void WalLog::activate_locked(SegmentPointer segment) {
                         .bytes = std::move(header),
                         .last_lsn = {},
                         .records = 0});
+    append_queue_table_locked();
+}
+
+void WalLog::append_queue_table_locked() {
     const auto table = encode_checkpoint(queue_table_locked());
     const Bytes payload[] = {table};
-    append_record_locked({.kind = WalRecordKind::kCheckpoint, .payload_crc = crc32c(table)},
+    // With the size of the file, so that a file which is cut short is no torn tail.
+    append_record_locked({.kind = WalRecordKind::kCheckpoint,
+                          .position = Position{active_->file_bytes},
+                          .rows = static_cast<std::uint32_t>(active_->number),
+                          .payload_crc = crc32c(table)},
                          payload);
 }
 

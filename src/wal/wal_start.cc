@@ -26,7 +26,6 @@ Result<std::unique_ptr<Wal>> Wal::open(const RequestContext& context,
                                        FileSystem& fs,
                                        Clock& clock,
                                        MetricRegistry& metrics) {
-    constexpr std::uint64_t kSegmentBytesMin = 4096;
     if (options.segment_bytes < kSegmentBytesMin ||
         options.total_bytes_max < 2 * options.segment_bytes) {
         return Error(ErrorCode::kInvalidArgument,
@@ -66,8 +65,12 @@ Result<> WalLog::start(const RequestContext& context,
             "before them",
             {{"records", index.stats.suspect_records}});
     }
-    for (const auto& unused : index.unused) {
-        MS_TRY_VOID(fs_.remove(unused.path));
+    for (auto& unused : index.unused) {
+        if (std::ranges::binary_search(index.damaged_segments, unused.number)) {
+            index.unreadable.push_back(std::move(unused));
+        } else {
+            MS_TRY_VOID(fs_.remove(unused.path));
+        }
     }
     MS_TRY_VOID(set_unreadable_aside(index));
     MS_PASS_FAILPOINT(wal_open_unused_removed);
@@ -141,6 +144,14 @@ Result<> WalLog::adopt_segments_locked(const WalIndex& index) {
         MS_TRY_VOID(file->sync());
         segments_.push_back(std::move(segment));
     }
+    // Segments go from the oldest on, so that a hole is damage. Where one is gone out of turn, or
+    // holds records of a newer one, all go.
+    const auto newest = segments_.empty() ? 0 : segments_.back()->number;
+    const bool out_of_turn = std::ranges::any_of(
+        index.unreadable, [newest](const WalScannedSegment& gone) { return gone.number < newest; });
+    if ((out_of_turn || index.is_shuffled) && newest > 0) {
+        segments_.back()->evict = true;
+    }
     return {};
 }
 
@@ -169,8 +180,9 @@ Result<> WalLog::set_unreadable_aside(const WalIndex& index) {
     MS_TRY_VOID(fs_.create_directories(directory));
     for (const auto& torn : index.unreadable) {
         // Nothing says that a record of it was durable; kept all the same, under
-        // another name. A segment that the device does not read is damaged.
-        const auto* suffix = torn.bad_bytes > 0 ? "" : ".torn";
+        // another name. A segment that the device does not read, or that was cut, is damaged.
+        const bool damaged = std::ranges::binary_search(index.damaged_segments, torn.number);
+        const auto* suffix = damaged ? "" : ".torn";
         const auto path = join_path(directory, segment_file_name(torn.number) + suffix);
         MS_TRY_VOID(fs_.rename(torn.path, path));
         log_info("a log segment that was torn when it was begun is set aside", {{"path", path}});

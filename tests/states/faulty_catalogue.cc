@@ -120,6 +120,16 @@ Result<StreamSnapshot> FaultyCatalogue::snapshot(const RequestContext& context,
     });
 }
 
+Result<std::vector<PartInfo>> FaultyCatalogue::list_parts(const RequestContext& context,
+                                                          std::string_view after,
+                                                          std::int64_t parts_max) {
+    return run("list_parts", [&] { return base_.list_parts(context, after, parts_max); });
+}
+
+Result<std::vector<std::string>> FaultyCatalogue::check_integrity(const RequestContext& context) {
+    return run("check_integrity", [&] { return base_.check_integrity(context); });
+}
+
 Result<ShardInfo> FaultyCatalogue::create_shard(const RequestContext& context,
                                                 const StreamId& stream,
                                                 std::string_view owner) {

@@ -123,6 +123,10 @@ public:
                                 std::int64_t ttl_us,
                                 std::string_view replaces) override;
     Result<> release_lease(const RequestContext& context, const Lease& lease) override;
+    Result<std::vector<PartInfo>> list_parts(const RequestContext& context,
+                                             std::string_view after,
+                                             std::int64_t parts_max) override;
+    Result<std::vector<std::string>> check_integrity(const RequestContext& context) override;
     std::string describe() const override { return base_.describe(); }
 
 private:

@@ -166,8 +166,21 @@ TEST_F(PowerLoss, AtEveryOperationOfTheReferenceWorkloadLosesNothing) {
         tally.second_cuts.load(),
         tally.went_on.load(),
         seed);
-    for (const auto& fault : tally.all_faults()) {
+    const auto faults = tally.all_faults();
+    for (const auto& fault : faults) {
         ADD_FAILURE() << fault;
+    }
+    if (faults.empty()) {
+        record_figure(
+            "states",
+            "states/power_loss",
+            fmt::format("0 lost, 0 doubled, 0 altered, every start succeeds in {} states at {} "
+                        "operations, {} of them after a second cut; each of 6 missing syncs is "
+                        "noticed",
+                        tally.states.load(),
+                        boundaries,
+                        tally.second_cuts.load()),
+            seed);
     }
     EXPECT_GT(tally.states, boundaries * 4);
 }

@@ -379,7 +379,7 @@ void ExportCall::finish(grpc::Status status) {
     service_.count(status.error_code(), service_.services().clock.steady_now() - began_);
     context_.AddTrailingMetadata("x-request-id", request_id_);
     const auto level =
-        service_.services().config.telemetry.access_log ? LogLevel::kInfo : LogLevel::kDebug;
+        service_.services().config().telemetry.access_log ? LogLevel::kInfo : LogLevel::kDebug;
     if (log_enabled(level)) {
         log(level,
             "grpc",

@@ -136,7 +136,7 @@ Result<HttpAdmission> HttpApi::admit_route(const RequestContext& context,
                                            HttpMayBlock may_block,
                                            RouteTable::Match match) {
     const auto& route = *match.route;
-    if (services_.config.auth.mode == AuthMode::kNone) {
+    if (services_.config().auth.mode == AuthMode::kNone) {
         MS_TRY_VOID(check_not_from_foreign_page(head));
     }
     auto ticket = std::make_shared<Ticket>();
@@ -180,7 +180,7 @@ Result<HttpAdmission> HttpApi::admit_route(const RequestContext& context,
 
 RequestContext HttpApi::inner_context(const RequestContext& context, const Ticket& ticket) const {
     auto inner = context;
-    const std::chrono::seconds query_timeout(services_.config.query.timeout_secs);
+    const std::chrono::seconds query_timeout(services_.config().query.timeout_secs);
     const auto time = ticket.lane == Lane::kQuery    ? query_timeout
                       : ticket.lane == Lane::kCommit ? kCommitDeadline
                                                      : kHandlerDeadline;
@@ -242,7 +242,7 @@ HttpResponse HttpApi::handle(const RequestContext& context, HttpRequest&& reques
 
 void HttpApi::record(const HttpAccessRecord& access) {
     metrics_.count(access);
-    const auto level = services_.config.telemetry.access_log ? LogLevel::kInfo : LogLevel::kDebug;
+    const auto level = services_.config().telemetry.access_log ? LogLevel::kInfo : LogLevel::kDebug;
     if (!log_enabled(level)) {
         return;
     }

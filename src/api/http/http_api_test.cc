@@ -42,6 +42,7 @@ protected:
     /// As after the start, with tokens.
     void sign_in() {
         config_.auth.mode = AuthMode::kToken;
+        live_.replace(config_);
         catalogue_ = *open_sqlite_catalogue(folder_ / "meta.db", clock_, random_);
         ASSERT_TRUE(catalogue_->migrate(context_));
         authenticator_ = *Authenticator::open(context_, *catalogue_, clock_, random_, config_.auth);
@@ -82,7 +83,8 @@ protected:
     const RequestContext context_ = RequestContext::background(clock_, "r1");
     std::unique_ptr<Catalogue> catalogue_;
     std::unique_ptr<Authenticator> authenticator_;
-    ApiServices services_{.config = config_,
+    LiveConfig live_{config_};
+    ApiServices services_{.config = live_,
                           .clock = clock_,
                           .random = random_,
                           .metrics = metrics_,
@@ -131,6 +133,7 @@ TEST_F(HttpApiTest, WithoutCredentialsForeignPagesAreKeptOut) {
     EXPECT_THAT(answer(head_of("POST", "/api/v1/query", {{"Origin", "https://evil.example"}})),
                 HasSubstr("403 "));
     config_.auth.mode = AuthMode::kToken;
+    live_.replace(config_);
     EXPECT_THAT(answer(foreign), HasSubstr("200 "));
 }
 

@@ -154,7 +154,11 @@ Result<SqlQuery> parse_query(ApiCall& call, ApiServices& services) {
         return Error(ErrorCode::kInvalidArgument,
                      fmt::format("'limit' is {}, at least 0 is wanted", *query.limit));
     }
-    MS_TRY(query.timeout, parse_timeout(body, services.config.query));
+    const auto& config = services.config().query;
+    MS_TRY(query.timeout, parse_timeout(body, config));
+    query.limits = SqlLimits{.rows_max = config.rows_max,
+                             .bytes_max = config.bytes_max,
+                             .timeout = std::chrono::seconds(config.timeout_secs)};
     MS_TRY_VOID(check_stream(body, call, services));
     return query;
 }
@@ -220,7 +224,7 @@ private:
 Result<HttpResponse> run_query(ApiCall& call, ApiServices& services) {
     MS_TRY(auto query, parse_query(call, services));
     const auto media = wanted_media(call.request);
-    const std::chrono::seconds longest(services.config.query.timeout_secs);
+    const std::chrono::seconds longest(services.config().query.timeout_secs);
     const auto timeout = query.timeout.value_or(longest);
     HttpResponse response;
     response.set_header("X-Query-Id", query.id);

@@ -83,7 +83,7 @@ void append_stream(std::string& out,
         time(counts.time_max_us));
     append_settings(out, stream.settings);
     const auto days = stream.settings.retention_days.value_or(
-        static_cast<std::int32_t>(services.config.compactor.retention_days));
+        static_cast<std::int32_t>(services.config().compactor.retention_days));
     out += fmt::format(R"(,"effective_retention":{{"days":{}}})", days);
 }
 
@@ -306,7 +306,7 @@ Result<HttpResponse> create_stream(ApiCall& call, ApiServices& services) {
     MS_TRY_VOID(check_stream_name(*name));
     // Everything that can be wrong with the request is, before anything is made.
     StreamSettings settings;
-    MS_TRY_VOID(read_settings(body, services.config.ingester, settings));
+    MS_TRY_VOID(read_settings(body, services.config().ingester, settings));
     MS_TRY(const auto known,
            services.catalogue->find_stream(call.context, call.principal.org, type, *name));
     if (known.has_value()) {
@@ -345,7 +345,7 @@ Result<HttpResponse> put_settings(ApiCall& call, ApiServices& services) {
     MS_TRY_VOID(body.allow_only({"retention_days", "full_text_fields", "pinned_types"}));
     // What the body leaves out stays; if somebody else changes the settings meanwhile: 409.
     const auto before = stream.settings;
-    MS_TRY_VOID(read_settings(body, services.config.ingester, stream.settings));
+    MS_TRY_VOID(read_settings(body, services.config().ingester, stream.settings));
     MS_TRY_VOID(services.catalogue->update_stream_settings(
         call.context, call.principal.org, stream.id, before, stream.settings));
     services.ingester->refresh_stream(stream.id);

@@ -65,6 +65,58 @@ TEST_F(DamagedObjects, AFlippedBitIsNeverReadAsAValue) {
     EXPECT_EQ(outcome(), "read");
 }
 
+/// MS_DAMAGE_CASES sets the number of flips.
+TEST_F(DamagedObjects, ARandomFlipIsAnErrorThatNamesThePartOrChangesNothing) {
+    std::vector<PartInfo> parts{large_part(), large_part(), add_part("app", numbered_chunk(3))};
+    std::vector<ByteBuffer> good;
+    for (const auto& part : parts) {
+        good.push_back(content(part));
+    }
+    const std::array<std::string, 4> statements{
+        "SELECT sum(n), max(s), count(*), min(_timestamp), max(_position) FROM logs.app",
+        "SELECT count(*) FROM logs.app WHERE n > 500000",
+        "SELECT n, s FROM logs.app ORDER BY _timestamp DESC, _event_id LIMIT 20",
+        "SELECT count(DISTINCT s), sum(length(s)) FROM logs.app WHERE s LIKE '%7%'"};
+    std::array<std::string, 4> expected;
+    for (std::size_t i = 0; i < statements.size(); ++i) {
+        expected[i] = answer(statements[i]);
+        ASSERT_FALSE(expected[i].starts_with("error")) << expected[i];
+    }
+    const auto wanted = test_variable("MS_DAMAGE_CASES");
+    const auto cases = wanted.empty() ? 400 : std::strtoull(wanted.c_str(), nullptr, 10);
+    const auto seed = test_seed();
+    SeededRandom random(seed);
+    testing::internal::CaptureStderr();  // Each damage is logged.
+    std::uint64_t errors = 0;
+    for (std::uint64_t i = 0; i < cases; ++i) {
+        const auto which = random.next_u64() % parts.size();
+        auto bad = good[which];
+        const auto bit = random.next_u64() % (bad.size() * 8);
+        bad[bit / 8] ^= std::byte{1} << (bit % 8);
+        store(parts[which], bad);
+        const auto query = random.next_u64() % statements.size();
+        const auto seen = answer(statements[query]);
+        const bool is_error = seen.starts_with("error: ");
+        errors += is_error ? 1 : 0;
+        EXPECT_TRUE(is_error ? seen.find(parts[which].id) != std::string::npos
+                             : seen == expected[query])
+            << "bit " << bit << " of part " << which << ", " << statements[query] << "\n"
+            << seen;
+        store(parts[which], good[which]);
+    }
+    (void)testing::internal::GetCapturedStderr();
+    EXPECT_GT(errors, cases / 4);
+    if (HasFailure()) {
+        return;
+    }
+    record_figure(
+        "damaged-files",
+        "unit/query/sql",
+        fmt::format(
+            "{} flips of parts: {} errors that name the part, no wrong answer", cases, errors),
+        seed);
+}
+
 TEST_F(DamagedObjects, SmallObjectsAreHashedAsAWhole) {
     const auto part = add_part("app", numbered_chunk(3));
     const auto good = content(part);

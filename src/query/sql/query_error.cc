@@ -1,5 +1,7 @@
 #include "query/sql/query_error.h"
 
+#include <algorithm>
+
 #include <duckdb.hpp>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -38,6 +40,19 @@ std::string unknown_column_name(const duckdb::ErrorData& error) {
     return message.substr(begin, message.find('"', begin) - begin);
 }
 
+/// " (part …)": object keys are ours, the part's id is what doctor and catalogue say, too.
+std::string part_of_object(const std::string& key,
+                           const std::vector<std::shared_ptr<const ScanSource>>& sources) {
+    for (const auto& source : sources) {
+        for (const auto& part : source->parts) {
+            if (std::ranges::find(part.objects, key, &PartObject::key) != part.objects.end()) {
+                return fmt::format(" (part {})", part.id);
+            }
+        }
+    }
+    return {};
+}
+
 /// Instead of DuckDB's list of candidates, which has our internal columns first.
 Error unknown_column(const std::string& name,
                      const std::vector<std::shared_ptr<const ScanSource>>& sources) {
@@ -72,8 +87,8 @@ Error query_error(const duckdb::ErrorData& error,
                                 // What follows advises settings that only DuckDB's users have.
                                 message.substr(0, message.find("\n\nPossible solutions")))};
         case duckdb::ExceptionType::IO:
-            if (!extra(error, kDamagedObject).empty()) {
-                return {ErrorCode::kCorruption, message};
+            if (const auto key = extra(error, kDamagedObject); !key.empty()) {
+                return {ErrorCode::kCorruption, message + part_of_object(key, sources)};
             }
             [[fallthrough]];
         case duckdb::ExceptionType::HTTP:

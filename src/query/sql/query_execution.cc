@@ -235,7 +235,7 @@ Result<bool> QueryExecution::next_locked(SqlFormat format, std::string& out) {
     const auto before = out.size();
     if (!std::exchange(header_done_, true) && format == SqlFormat::kCsv) {
         out += csv_header(layout_);
-        bytes_ = std::min(parts_.options.bytes_max, static_cast<std::int64_t>(out.size() - before));
+        bytes_ = std::min(query_.limits->bytes_max, static_cast<std::int64_t>(out.size() - before));
     }
     MS_TRY_VOID(fetch_rows());
     bool more = text_ != nullptr;
@@ -257,11 +257,11 @@ Result<bool> QueryExecution::next_locked(SqlFormat format, std::string& out) {
 }
 
 Result<> QueryExecution::append_rows(SqlFormat format, std::string& out) {
-    const auto& options = parts_.options;
+    const auto& limits = *query_.limits;
     const auto before = out.size();
-    const auto rows_max = std::min(options.rows_max, query_.limit.value_or(INT64_MAX));
+    const auto rows_max = std::min(limits.rows_max, query_.limit.value_or(INT64_MAX));
     const auto rows = std::min(chunk_->size() - row_, static_cast<std::size_t>(rows_max - rows_));
-    const auto bytes = static_cast<std::size_t>(options.bytes_max - bytes_);
+    const auto bytes = static_cast<std::size_t>(limits.bytes_max - bytes_);
     std::size_t appended = 0;
     if (format == SqlFormat::kArrow) {
         MS_TRY(appended, append_arrow(rows, bytes, out));
@@ -270,7 +270,7 @@ Result<> QueryExecution::append_rows(SqlFormat format, std::string& out) {
     }
     row_ += appended;
     rows_ += static_cast<std::int64_t>(appended);
-    bytes_ = std::min(options.bytes_max, bytes_ + static_cast<std::int64_t>(out.size() - before));
+    bytes_ = std::min(limits.bytes_max, bytes_ + static_cast<std::int64_t>(out.size() - before));
     partial_ = cut_by_bytes_ || (rows_ == rows_max && row_ < chunk_->size());
     return {};
 }
@@ -358,7 +358,7 @@ void QueryExecution::note_cut() {
                 ? fmt::format("the answer was cut after {} rows: the next would make it longer "
                               "than {} bytes (query.bytes_max)",
                               rows_,
-                              parts_.options.bytes_max)
+                              query_.limits->bytes_max)
                 : fmt::format("the answer was cut after {} rows (query.rows_max)", rows_));
     }
 }

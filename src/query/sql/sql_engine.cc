@@ -60,8 +60,12 @@ public:
     Result<std::unique_ptr<SqlResult>> run(const RequestContext& context, SqlQuery query) override {
         const auto started = parts_.clock.steady_now();
         auto inner = context;
+        const auto& options = parts_.options;
+        query.limits = query.limits.value_or(SqlLimits{.rows_max = options.rows_max,
+                                                       .bytes_max = options.bytes_max,
+                                                       .timeout = options.timeout});
         const auto timeout = std::min<std::chrono::nanoseconds>(
-            parts_.options.timeout, query.timeout.value_or(parts_.options.timeout));
+            query.limits->timeout, query.timeout.value_or(query.limits->timeout));
         inner.deadline = std::min(context.deadline, started + timeout);
         parts_.started.add();
         if (auto added = parts_.registry.add({.id = query.id,

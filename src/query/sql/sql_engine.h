@@ -40,6 +40,13 @@ struct SqlTimeRange {
     std::int64_t end_us = INT64_MAX;
 };
 
+/// What may change from one query to the next.
+struct SqlLimits {
+    std::int64_t rows_max = 0;
+    std::int64_t bytes_max = 0;
+    std::chrono::seconds timeout{};
+};
+
 struct SqlQuery {
     std::string id;
     OrgId org;
@@ -47,6 +54,7 @@ struct SqlQuery {
     SqlTimeRange time_range;
     std::optional<std::int64_t> limit;
     std::optional<std::chrono::milliseconds> timeout;  ///< Shorter than query.timeout_secs.
+    std::optional<SqlLimits> limits = {};              ///< Else those of SqlEngineOptions.
 };
 
 struct SqlStats {

@@ -1,4 +1,4 @@
-#include "metadata/sqlite_connection.h"
+#include "metadata/sqlite/sqlite_connection.h"
 
 #include <algorithm>
 #include <map>
@@ -8,6 +8,7 @@
 #include <sqlite3.h>
 
 #include "common/assert.h"
+#include "metadata/sqlite/sqlite_checksums.h"
 
 namespace molesignal {
 namespace {
@@ -39,6 +40,14 @@ ErrorCode sqlite_error_code(int primary) {
         default:
             return ErrorCode::kInternal;
     }
+}
+
+Error damaged_catalogue(std::string_view what) {
+    return Error(ErrorCode::kCorruption,
+                 fmt::format("the catalogue is damaged: {}. Run `molesignal doctor`, then restore "
+                             "the file from a backup; docs/how-data-can-be-lost.md says what to do "
+                             "without one",
+                             what));
 }
 
 struct CloseSqlite {
@@ -131,12 +140,20 @@ Error SqliteConnection::last_error(const RequestContext* context, std::string_vi
             return std::move(ended).error().wrap(doing);
         }
     }
-    return Error(sqlite_error_code(code & 0xff),
+    const int extended = sqlite3_extended_errcode(database_.get());
+    const auto kind = sqlite_error_code(code & 0xff);
+    const auto page = take_page_damage();
+    if (kind == ErrorCode::kCorruption || ((code & 0xff) == SQLITE_IOERR && !page.empty())) {
+        return damaged_catalogue(
+            page.empty() ? fmt::format("sqlite {}: {}", path_, sqlite3_errmsg(database_.get()))
+                         : page);
+    }
+    return Error(kind,
                  fmt::format("sqlite {}: {}: {} (code {})",
                              path_,
                              doing,
                              sqlite3_errmsg(database_.get()),
-                             sqlite3_extended_errcode(database_.get())));
+                             extended));
 }
 
 Result<> SqliteConnection::run(const char* sql, const RequestContext* context) {
@@ -160,6 +177,7 @@ Result<> SqliteConnection::configure(const Clock& clock) {
     sqlite3_extended_result_codes(database_.get(), 0);
     if (access_ == SqlAccess::kRead) {
         MS_TRY_VOID(run("PRAGMA query_only=ON", nullptr));
+        sqlite3_db_config(database_.get(), SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
     } else {
         // Two processes that create the file at once: this statement does not wait for locks.
         int tries_left = 500;
@@ -173,7 +191,9 @@ Result<> SqliteConnection::configure(const Clock& clock) {
         }
     }
     MS_TRY_VOID(
-        run("PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA temp_store=MEMORY", nullptr));
+        run("PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA temp_store=MEMORY; "
+            "PRAGMA cache_spill=OFF",
+            nullptr));
     // SQLite passes the pointer back untouched; now_function only reads it.
     auto* user_data = const_cast<Clock*>(&clock);
     if (sqlite3_create_function_v2(database_.get(),
@@ -326,7 +346,8 @@ const SqlDialect& sqlite_dialect() {
                                          .blob_type = "BLOB",
                                          .serial_type = "INTEGER PRIMARY KEY AUTOINCREMENT",
                                          .lift_time_limit = "",
-                                         .lock_migrations = ""};
+                                         .lock_migrations = "",
+                                         .check_integrity = "PRAGMA integrity_check(20)"};
     return kDialect;
 }
 
@@ -336,8 +357,13 @@ Result<std::unique_ptr<SqlConnection>> open_sqlite_connection(const std::string&
     sqlite3* raw = nullptr;
     const int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_READWRITE |
                       (access == SqlAccess::kWrite ? SQLITE_OPEN_CREATE : 0);
-    const int opened = sqlite3_open_v2(path.c_str(), &raw, flags, nullptr);
+    const int opened = sqlite3_open_v2(path.c_str(), &raw, flags, checksum_file_layer());
     Database database(raw);
+    if (opened == SQLITE_OK) {
+        // Of a database that is made now; one that exists keeps what it has.
+        int reserved = static_cast<int>(kPageChecksumBytes);
+        sqlite3_file_control(raw, "main", SQLITE_FCNTL_RESERVE_BYTES, &reserved);
+    }
     if (opened != SQLITE_OK) {
         return Error(sqlite_error_code(opened & 0xff),
                      fmt::format("open the catalogue {}: {}",

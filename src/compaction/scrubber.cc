@@ -1,0 +1,255 @@
+#include "compaction/scrubber.h"
+
+#include <algorithm>
+#include <charconv>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "common/log.h"
+
+namespace molesignal {
+namespace {
+
+constexpr std::int64_t kPartsPerPage = 200;
+constexpr std::uint64_t kReadBytes = 1U << 20U;
+/// What one call may read at once, in seconds of the rate.
+constexpr double kBurstSeconds = 5;
+constexpr int kFailuresMax = 3;
+constexpr std::chrono::seconds kSaveEvery{60};
+constexpr std::uint64_t kPositionBytesMax = 1024;
+
+}  // namespace
+
+Scrubber::Scrubber(ScrubberOptions options,
+                   Catalogue& catalogue,
+                   ObjectStore& objects,
+                   FileSystem& fs,
+                   Clock& clock,
+                   MetricRegistry& metrics)
+    : options_(std::move(options)),
+      catalogue_(catalogue),
+      objects_(objects),
+      fs_(fs),
+      clock_(clock),
+      objects_total_(metrics.counter("scrub_objects_total", "Objects compared with their hashes")),
+      bytes_total_(metrics.counter("scrub_bytes_total", "Bytes read for that")),
+      damaged_total_(
+          metrics.counter("scrub_damaged_total", "Objects that were not what was written")),
+      failures_total_(metrics.counter("scrub_failures_total",
+                                      "Objects that could not be read, for the store's reasons")),
+      damaged_gauge_(metrics.gauge("scrub_damaged_objects", "Damaged objects that are known now")),
+      round_gauge_(metrics.gauge("scrub_last_round_timestamp_seconds",
+                                 "End of the last round over all objects, since 1970")),
+      last_call_(clock.steady_now()),
+      saved_at_(clock.steady_now()),
+      rate_(options_.bytes_per_second),
+      interval_(options_.interval) {
+    load_position();
+}
+
+void Scrubber::set_rate(std::uint64_t bytes_per_second, std::chrono::hours interval) {
+    const MutexLock lock(mutex_);
+    rate_ = bytes_per_second;
+    interval_ = interval;
+}
+
+std::vector<std::string> Scrubber::damaged() const {
+    const MutexLock lock(mutex_);
+    std::vector<std::string> texts;
+    for (const auto& [object, text] : damaged_) {
+        texts.push_back(text);
+    }
+    return texts;
+}
+
+Result<> Scrubber::work(const RequestContext& context) {
+    std::uint64_t rate = 0;
+    std::chrono::hours interval{};
+    {
+        const MutexLock lock(mutex_);
+        rate = rate_;
+        interval = interval_;
+    }
+    const auto now = clock_.steady_now();
+    const auto seconds = static_cast<double>((now - last_call_).count()) * 1e-9;
+    last_call_ = now;
+    if (rate == 0) {
+        return {};
+    }
+    debt_bytes_ = std::max(0.0, debt_bytes_ - seconds * static_cast<double>(rate));
+    if (!in_round_) {
+        const auto now_us = clock_.now().value / 1000;
+        const auto interval_us =
+            std::chrono::duration_cast<std::chrono::microseconds>(interval).count();
+        // A clock that went back begins one too.
+        if (round_begin_us_ != 0 && now_us >= round_begin_us_ &&
+            now_us < round_begin_us_ + interval_us) {
+            return {};
+        }
+        round_begin_us_ = now_us;
+        in_round_ = true;
+        after_.clear();
+        save_position();
+    }
+    const auto burst = std::min(seconds, kBurstSeconds) * static_cast<double>(rate);
+    return work_on(context, burst - debt_bytes_);
+}
+
+/// A read is at least so large that a low rate does not become thousands of requests for an object:
+/// what it is ahead of the rate is waited for afterwards.
+Result<> Scrubber::work_on(const RequestContext& context, double allowed_bytes) {
+    double done = 0;
+    while (in_round_ && done < allowed_bytes) {
+        MS_TRY_VOID(context.check());
+        MS_TRY(const bool found, next_object(context));
+        if (!found) {
+            end_round();
+            break;
+        }
+        auto read = reading_->read_next(context, kReadBytes);
+        const auto bytes = read.value_or(0);
+        done += static_cast<double>(bytes) + 1;  // An empty answer counts, too.
+        bytes_total_.add(static_cast<double>(bytes));
+        MS_TRY_VOID(judge(context, std::move(read)));
+    }
+    debt_bytes_ += std::max(0.0, done - std::max(0.0, allowed_bytes));
+    if (clock_.steady_now() >= saved_at_ + kSaveEvery) {
+        save_position();
+    }
+    return {};
+}
+
+/// Makes `reading_` the object to go on with; false: the round is over.
+Result<bool> Scrubber::next_object(const RequestContext& context) {
+    while (reading_ == nullptr) {
+        if (part_ < page_.size() && object_ < page_[part_].objects.size()) {
+            reading_ =
+                std::make_unique<ObjectVerification>(objects_, page_[part_].objects[object_]);
+            break;
+        }
+        if (part_ < page_.size()) {
+            after_ = page_[part_].id;
+            ++part_;
+            object_ = 0;
+            continue;
+        }
+        MS_TRY_VOID(take_page(context));
+        if (page_.empty()) {
+            return false;
+        }
+    }
+    return true;
+}
+
+Result<> Scrubber::take_page(const RequestContext& context) {
+    const auto before = after_;
+    MS_TRY(page_, catalogue_.list_parts(context, after_, kPartsPerPage));
+    part_ = 0;
+    object_ = 0;
+    // What was damaged and is not listed any more has gone with its part.
+    const MutexLock lock(mutex_);
+    std::erase_if(damaged_, [&](const auto& entry) {
+        const auto& id = entry.first.first;
+        const bool passed = id > before && (page_.empty() || id <= page_.back().id);
+        return passed && std::ranges::find(page_, id, &PartInfo::id) == page_.end();
+    });
+    damaged_gauge_.set(static_cast<double>(damaged_.size()));
+    return {};
+}
+
+Result<> Scrubber::judge(const RequestContext& context, Result<std::uint64_t> read) {
+    if (read) {
+        failures_in_a_row_ = 0;
+        if (reading_->is_done()) {
+            end_object({});
+        }
+        return {};
+    }
+    const auto& part = page_[part_];
+    if (read.error().code() == ErrorCode::kCorruption) {
+        // Retention may have taken it since the page was read.
+        MS_TRY(const bool listed, still_listed(context, part));
+        end_object(listed ? fmt::format("part {}: {}", part.id, read.error().message())
+                          : std::string());
+        return {};
+    }
+    if (read.error().code() == ErrorCode::kCancelled) {
+        return std::move(read).error();
+    }
+    if (++failures_in_a_row_ >= kFailuresMax) {
+        failures_in_a_row_ = 0;
+        failures_total_.add();
+        reading_.reset();  // What is known of it stays as it is.
+        ++object_;
+    }
+    return std::move(read).error().wrap(fmt::format("scrub part {}", part.id));
+}
+
+Result<bool> Scrubber::still_listed(const RequestContext& context, const PartInfo& part) {
+    MS_TRY(const auto now, catalogue_.list_parts(context, after_, 1));
+    return !now.empty() && now.front().id == part.id;
+}
+
+void Scrubber::end_object(std::string problem) {
+    const auto& part = page_[part_];
+    objects_total_.add();
+    const std::pair key{part.id, part.objects[object_].key};
+    reading_.reset();
+    ++object_;
+    const MutexLock lock(mutex_);
+    if (problem.empty()) {
+        damaged_.erase(key);
+    } else {
+        damaged_total_.add();
+        log_error("an object is damaged", {{"problem", problem}});
+        damaged_[key] = std::move(problem);
+    }
+    damaged_gauge_.set(static_cast<double>(damaged_.size()));
+}
+
+void Scrubber::end_round() {
+    in_round_ = false;
+    after_.clear();
+    page_.clear();
+    part_ = 0;
+    round_gauge_.set(static_cast<double>(clock_.now().value) * 1e-9);
+    save_position();
+}
+
+/// "<begin of the round in µs> <id of the last part done, or - at its end>".
+void Scrubber::load_position() {
+    if (options_.position_file.empty()) {
+        return;
+    }
+    const auto bytes = read_file(fs_, options_.position_file, kPositionBytesMax);
+    if (!bytes) {
+        return;  // Never scrubbed, or the round begins anew.
+    }
+    const auto text = as_text(*bytes);
+    const auto blank = text.find(' ');
+    std::int64_t begin = 0;
+    const auto [rest, problem] =
+        std::from_chars(text.data(), text.data() + std::min(blank, text.size()), begin);
+    if (blank == std::string_view::npos || problem != std::errc{} || rest != text.data() + blank) {
+        return;
+    }
+    round_begin_us_ = begin;
+    const auto position = text.substr(blank + 1);
+    in_round_ = position != "-";
+    after_ = in_round_ ? std::string(position) : std::string();
+}
+
+void Scrubber::save_position() {
+    saved_at_ = clock_.steady_now();
+    if (options_.position_file.empty()) {
+        return;
+    }
+    const auto text = fmt::format("{} {}", round_begin_us_, in_round_ ? after_ : "-");
+    if (const auto written = write_file_atomically(fs_, options_.position_file, as_bytes(text));
+        !written) {
+        log_warn("the scrubber's position was not saved", {{"error", written.error().message()}});
+    }
+}
+
+}  // namespace molesignal

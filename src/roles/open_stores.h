@@ -1,0 +1,42 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "common/clock.h"
+#include "common/random.h"
+#include "common/request_context.h"
+#include "common/result.h"
+#include "config/config.h"
+#include "io/file_system.h"
+#include "metadata/catalogue.h"
+#include "objectstore/object_store.h"
+#include "objectstore/s3_object_store.h"
+
+namespace molesignal {
+
+/// The object store of a configuration, and what must outlive it.
+struct OpenObjectStore {
+    std::unique_ptr<S3Library> library;  ///< Null for a local one.
+    std::unique_ptr<ObjectStore> store;
+};
+
+enum class StoreUse : std::uint8_t {
+    kServe = 1,  ///< Makes the directory of a local store, removes what a killed process left.
+    kLook = 2,   ///< Beside a server: nothing is made and nothing removed.
+};
+
+/// Opens the object store (store.object).
+Result<OpenObjectStore> open_object_store(const RequestContext& context,
+                                          const Config& config,
+                                          StoreUse use,
+                                          FileSystem& fs,
+                                          Clock& clock,
+                                          Random& random);
+
+/// Opens the catalogue (store.meta).
+Result<std::unique_ptr<Catalogue>> open_catalogue(const Config& config,
+                                                  Clock& clock,
+                                                  Random& random);
+
+}  // namespace molesignal
