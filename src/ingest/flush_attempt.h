@@ -24,7 +24,8 @@ struct FlushAttempt {
     /// The next part, encoded and perhaps stored: a put whose answer was lost is repeated with the
     /// very same bytes.
     std::optional<WrittenPart> encoded;
-    ByteBuffer encoded_index;  ///< Of the same part; empty: it gets none.
+    ByteBuffer encoded_index;        ///< Of the same part; empty: it gets none.
+    bool is_encoded_stored = false;  ///< The Parquet object is, its index is not yet.
     MemoryReservation encoded_memory;
     /// Set once every object is stored: from then on only the commit is repeated.
     std::optional<FlushCommit> commit;

@@ -245,6 +245,7 @@ Result<> Flusher::store_parts(const RequestContext& context, Shard& shard, const
         attempt.stored.push_back(describe_part(
             shard, frozen, key, std::move(*attempt.encoded), attempt.encoded_index, total_rows));
         attempt.encoded.reset();
+        attempt.is_encoded_stored = false;
         ByteBuffer().swap(attempt.encoded_index);
         attempt.encoded_memory.reset();
     }
@@ -293,10 +294,13 @@ Result<> Flusher::encode_part(Shard& shard,
 /// it.
 Result<> Flusher::store_part(const RequestContext& context,
                              const std::string& key,
-                             const FlushAttempt& attempt) {
-    MS_TRY_VOID(objects_.put(context, key, attempt.encoded->file));
-    MS_PASS_FAILPOINT(flush_part_put);
-    MS_TRY_VOID(verify_object(context, objects_, key, attempt.encoded->file));
+                             FlushAttempt& attempt) {
+    if (!attempt.is_encoded_stored) {
+        MS_TRY_VOID(objects_.put(context, key, attempt.encoded->file));
+        MS_PASS_FAILPOINT(flush_part_put);
+        MS_TRY_VOID(verify_object(context, objects_, key, attempt.encoded->file));
+        attempt.is_encoded_stored = true;
+    }
     if (attempt.encoded_index.empty()) {
         return {};
     }

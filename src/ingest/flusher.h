@@ -53,7 +53,7 @@ private:
                          const StreamSchema& schema);
     Result<> store_part(const RequestContext& context,
                         const std::string& key,
-                        const FlushAttempt& attempt);
+                        FlushAttempt& attempt);
     Result<StreamSchema> ensure_fields(const RequestContext& context,
                                        const Shard& shard,
                                        const Memtable& frozen);

@@ -214,11 +214,11 @@ private:
         if (!parsed) {
             return std::nullopt;
         }
+        if (const auto field = text_field(text)) {
+            return IndexCondition{.query = parsed->index_query(*field), .same = true};
+        }
         std::vector<FieldId> fields;
-        const auto field = text_field(text);
-        if (field.has_value()) {
-            fields.push_back(*field);
-        } else if (!joined_fields(text, fields)) {
+        if (!joined_fields(text, fields)) {
             return std::nullopt;
         }
         IndexCondition condition{.query = IndexQuery::all({}), .same = true};
@@ -229,13 +229,9 @@ private:
                 place.last_is_prefix = term.prefix;
                 places.push_back(std::move(place));
             }
-            auto found =
-                places.size() == 1 ? std::move(places[0]) : IndexQuery::any(std::move(places));
+            auto found = IndexQuery::any(std::move(places));
             condition.query.children.push_back(term.negated ? IndexQuery::negation(std::move(found))
                                                             : std::move(found));
-        }
-        if (field.has_value()) {
-            condition.query.children.push_back(IndexQuery::present(*field));
         }
         return condition;
     }
