@@ -252,6 +252,33 @@ TEST_P(SidecarRandom, answers_as_a_look_at_every_row) {
     EXPECT_GT(exact, queries / 10);
 }
 
+TEST(SidecarRandomWords, independent_common_words_have_lists_of_their_own) {
+    // More distinct sets of words than patterns may be, and more postings than one batch takes.
+    SeededRandom random(test_seed());
+    constexpr std::uint32_t kRows = 90'000;
+    TestColumn text{.id = kText, .is_text = true};
+    std::vector<std::vector<std::uint32_t>> rows_of(100);
+    for (std::uint32_t row = 0; row < kRows; ++row) {
+        std::string value;
+        for (int i = 0; i < 80; ++i) {
+            const auto word = random.next_u64() % rows_of.size();
+            value += "word" + std::to_string(word) + " ";
+            if (rows_of[word].empty() || rows_of[word].back() != row) {
+                rows_of[word].push_back(row);
+            }
+        }
+        text.values.emplace_back(std::move(value));
+    }
+    OpenSidecar sidecar(make_sidecar({text}, kRows));
+    EXPECT_EQ(sidecar.reader.fields()[0].text.patterns, 0U);
+    for (std::size_t word = 0; word < rows_of.size(); word += 7) {
+        const auto selection =
+            sidecar.select(IndexQuery::token(FieldId{kText}, "word" + std::to_string(word)));
+        EXPECT_TRUE(selection.exact);
+        EXPECT_EQ(selection.rows, RowSet::from_list(kRows, rows_of[word])) << word;
+    }
+}
+
 INSTANTIATE_TEST_SUITE_P(Rows,
                          SidecarRandom,
                          testing::Values(0U,

@@ -49,7 +49,7 @@ public:
     /// Begins a field that is asked for whole values: texts, or the bytes of ids. What it gets is
     /// decided by its values (FieldIndexKind).
     void begin_value_field(FieldId id);
-    /// Notes a field that has values and gets no structure.
+    /// Notes a field that has a value in exactly `present_rows` rows and gets no structure.
     void list_field(FieldId id, std::uint64_t present_rows);
 
     /// Adds the value of `row`, which is higher than the rows before. Memory that is not there
