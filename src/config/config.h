@@ -83,6 +83,7 @@ struct IngesterConfig {
     std::optional<std::int64_t> past_max_secs;  ///< Unset: the stream's retention.
     std::int64_t row_group_rows = 122'880;
     std::int64_t zstd_level = 1;
+    bool index = true;
 };
 
 enum class ObjectBackend : std::uint8_t { kLocal = 1, kS3 = 2 };

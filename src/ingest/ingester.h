@@ -45,6 +45,7 @@ struct IngesterOptions {
     std::int64_t streams_max = 10'000;  ///< ingester.streams_max, for each organisation.
     std::uint64_t rows_per_group = 122'880;
     int zstd_level = 1;
+    bool writes_index = true;  ///< ingester.index
     std::size_t flush_threads = 1;
     /// CommitMode::kWaitFor asks for a flush that is due after this time, so that several share
     /// one.

@@ -3,7 +3,7 @@
 #include <optional>
 
 #include "index/index_query.h"
-#include "query/sql/part_pruning.h"
+#include "query/sql/parts/part_pruning.h"
 #include "query/sql/scan_source.h"
 
 namespace molesignal {

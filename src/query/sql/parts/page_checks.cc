@@ -1,4 +1,4 @@
-#include "query/sql/page_checks.h"
+#include "query/sql/parts/page_checks.h"
 
 #include <cstdint>
 #include <optional>

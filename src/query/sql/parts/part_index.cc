@@ -1,4 +1,4 @@
-#include "query/sql/part_index.h"
+#include "query/sql/parts/part_index.h"
 
 #include <algorithm>
 
@@ -77,7 +77,7 @@ PartIndex::PartIndex(InstanceState& state, const PartObject& object, SidecarRead
       bytes_(static_cast<std::uint64_t>(object.bytes)),
       reader_(std::move(reader)) {}
 
-std::optional<PartIndex> PartIndex::open(InstanceState& state, const PartInfo& part) {
+std::optional<PartIndex> PartIndex::find(InstanceState& state, const PartInfo& part) {
     const auto object = std::ranges::find(part.objects, "index", &PartObject::kind);
     if (object == part.objects.end()) {
         return std::nullopt;

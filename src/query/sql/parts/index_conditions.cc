@@ -1,4 +1,4 @@
-#include "query/sql/index_conditions.h"
+#include "query/sql/parts/index_conditions.h"
 
 #include <algorithm>
 

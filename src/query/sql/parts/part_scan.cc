@@ -13,9 +13,9 @@
 
 #include "query/sql/duckdb_types.h"
 #include "query/sql/engine_instance.h"
-#include "query/sql/index_conditions.h"
-#include "query/sql/part_index.h"
-#include "query/sql/part_pruning.h"
+#include "query/sql/parts/index_conditions.h"
+#include "query/sql/parts/part_index.h"
+#include "query/sql/parts/part_pruning.h"
 
 namespace molesignal {
 
@@ -238,7 +238,7 @@ private:
                                         std::vector<Question>& questions) const {
         // What the index reads and finds is not the query's; keep_rows counts what stays.
         const QueryMemory::Scope uncounted(nullptr);
-        auto index = PartIndex::open(*state_, part);
+        auto index = PartIndex::find(*state_, part);
         if (!index.has_value()) {
             for (auto& question : questions) {
                 question.is_answered = false;

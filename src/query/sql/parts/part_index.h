@@ -14,7 +14,7 @@ class PartIndex {
 public:
     /// Nothing if the part has none, or it cannot be read; a damaged one is logged. `state`
     /// outlives the index.
-    static std::optional<PartIndex> open(InstanceState& state, const PartInfo& part);
+    static std::optional<PartIndex> find(InstanceState& state, const PartInfo& part);
 
     /// The rows that answer `query`; all, not exactly, if the index turns out to be damaged.
     RowSelection select(const IndexQuery& query);

@@ -10,7 +10,7 @@
 
 #include "common/log.h"
 #include "query/sql/engine_instance.h"
-#include "query/sql/page_checks.h"
+#include "query/sql/parts/page_checks.h"
 #include "query/sql/query_error.h"
 
 namespace molesignal {
