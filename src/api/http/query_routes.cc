@@ -201,7 +201,7 @@ private:
         const auto stats = result_->stats();
         out += fmt::format(
             R"(],"stats":{{"took_ms":{},"scanned_rows":{},"scanned_bytes":{},"parts_total":{},"parts_skipped":{},)"
-            R"("row_groups_total":{},"row_groups_skipped":{},"object_gets":{},"hot_rows":{}}},"partial":{},"warnings":)",
+            R"("row_groups_total":{},"row_groups_skipped":{},"index_parts":{},"index_rows":{},"index_filters":{},"object_gets":{},"hot_rows":{}}},"partial":{},"warnings":)",
             stats.took_ms,
             stats.scanned_rows,
             stats.scanned_bytes,
@@ -209,6 +209,9 @@ private:
             stats.parts_skipped,
             stats.row_groups_total,
             stats.row_groups_skipped,
+            stats.index_parts,
+            stats.index_rows,
+            stats.index_filters,
             stats.object_gets,
             stats.hot_rows,
             result_->partial());

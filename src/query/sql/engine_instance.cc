@@ -77,6 +77,7 @@ const RowSet* InstanceState::keep_rows(RowSet rows) {
     if (!memory->charge(static_cast<std::int64_t>(rows.memory_bytes()))) {
         throw duckdb::OutOfMemoryException("no memory for the rows that an index has found");
     }
+    const QueryMemory::Scope uncounted(nullptr);
     const MutexLock lock(mutex);
     selections.push_back(std::make_unique<const RowSet>(std::move(rows)));
     return selections.back().get();
@@ -97,6 +98,13 @@ void InstanceState::select(const PartInfo& part, const RowSet* rows) {
         ++counters->parts_selected;
         counters->row_groups_total += static_cast<std::int64_t>(part.row_groups.size());
     }
+}
+
+void InstanceState::note_index(std::int64_t parts, std::int64_t rows, std::int64_t filters) {
+    const MutexLock lock(mutex);
+    counters->index_parts += parts;
+    counters->index_rows += rows;
+    counters->index_filters += filters;
 }
 
 EngineInstance::EngineInstance(const SqlEngineOptions& options, std::string spill_directory)

@@ -53,6 +53,8 @@ struct InstanceState {
     /// Keeps a selection until the end of the query. Throws DuckDB's OutOfMemoryException if the
     /// query may not take so much.
     const RowSet* keep_rows(RowSet rows);
+    /// Counts what a scan's indexes were asked and have answered.
+    void note_index(std::int64_t parts, std::int64_t rows, std::int64_t filters);
     /// Tells where the column chunks of an object are, so that its pages are verified.
     void set_chunks(const std::string& path,
                     std::vector<std::pair<std::uint64_t, std::uint64_t>> chunks);

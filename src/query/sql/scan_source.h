@@ -22,6 +22,9 @@ struct ScanCounters {
     std::atomic<std::int64_t> parts_selected{0};
     std::atomic<std::int64_t> row_groups_total{0};  ///< Of the selected parts.
     std::atomic<std::int64_t> row_groups_read{0};
+    std::atomic<std::int64_t> index_parts{0};    ///< Whose index was asked.
+    std::atomic<std::int64_t> index_rows{0};     ///< That the indexes left of these parts.
+    std::atomic<std::int64_t> index_filters{0};  ///< Conditions that the indexes answered alone.
 };
 
 /// One stream as one query sees it: a snapshot, ready to be scanned, once for all mentions of the

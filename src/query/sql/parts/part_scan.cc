@@ -94,12 +94,14 @@ public:
 
     PartList(std::shared_ptr<InstanceState> state,
              std::shared_ptr<const ScanSource> source,
-             Parts parts)
+             Parts parts,
+             bool is_selection_needed)
         : MultiFileList(duckdb::vector<duckdb::OpenFileInfo>(),
                         duckdb::FileGlobOptions::ALLOW_EMPTY),
           state_(std::move(state)),
           source_(std::move(source)),
-          parts_(std::move(parts)) {}
+          parts_(std::move(parts)),
+          is_selection_needed_(is_selection_needed) {}
 
     const ScanSource& source() const { return *source_; }
     const Parts& parts() const { return parts_; }
@@ -139,8 +141,10 @@ public:
                 return may_be_true(*filter, column_of, bounds);
             });
         });
-        const bool has_asked = ask_indexes(context, column_of, filters, kept);
-        return kept.size() == parts_.size() && !has_asked ? nullptr : make(std::move(kept));
+        bool is_needed = is_selection_needed_;
+        const bool has_asked = ask_indexes(context, column_of, filters, kept, is_needed);
+        return kept.size() == parts_.size() && !has_asked ? nullptr
+                                                          : make(std::move(kept), is_needed);
     }
 
     /// The same for what is known when the scan begins: bounds of a join's other side, too.
@@ -157,7 +161,7 @@ public:
                 return part_bounds(*chosen.part, *source_, column);
             });
         });
-        return kept.size() == parts_.size() ? nullptr : make(std::move(kept));
+        return kept.size() == parts_.size() ? nullptr : make(std::move(kept), is_selection_needed_);
     }
 
     duckdb::vector<duckdb::OpenFileInfo> GetAllFiles() override {
@@ -181,7 +185,9 @@ public:
         }
         return duckdb::make_uniq<duckdb::NodeStatistics>(rows, rows);
     }
-    duckdb::unique_ptr<MultiFileList> Copy() override { return make(parts_); }
+    duckdb::unique_ptr<MultiFileList> Copy() override {
+        return make(parts_, is_selection_needed_);
+    }
 
 protected:
     duckdb::OpenFileInfo GetFile(duckdb::idx_t i) override {
@@ -198,16 +204,18 @@ private:
         bool is_answered = true;  ///< Exactly, for every part so far.
     };
 
-    duckdb::unique_ptr<MultiFileList> make(Parts parts) const {
-        return duckdb::make_uniq<PartList>(state_, source_, std::move(parts));
+    duckdb::unique_ptr<MultiFileList> make(Parts parts, bool is_selection_needed) const {
+        return duckdb::make_uniq<PartList>(state_, source_, std::move(parts), is_selection_needed);
     }
 
     /// Drops the parts of `kept` without a row for which all of `filters` are true, as far as their
-    /// indexes know; says whether there was something to ask.
+    /// indexes know; says whether there was something to ask. Filters that they have answered go,
+    /// and then the selections are needed.
     bool ask_indexes(duckdb::ClientContext& context,
                      const ColumnOf& column_of,
                      Filters& filters,
-                     Parts& kept) const {
+                     Parts& kept,
+                     bool& is_selection_needed) const {
         std::vector<Question> questions;
         for (std::size_t i = 0; i < filters.size(); ++i) {
             if (auto condition = index_condition(*filters[i], column_of, *source_)) {
@@ -218,34 +226,49 @@ private:
             return false;
         }
         Parts found;
+        std::int64_t asked = 0;
+        std::int64_t left = 0;
         for (const auto& chosen : kept) {
             if (context.interrupted) {
                 throw duckdb::InterruptException();
             }
-            if (const auto rows = rows_by_index(*chosen.part, questions); !rows.has_value()) {
+            auto rows = rows_by_index(chosen, questions);
+            if (!rows.has_value()) {
                 found.push_back(chosen);
-            } else if (!rows->is_none()) {
-                found.push_back({.part = chosen.part, .rows = state_->keep_rows(*rows)});
+            } else {
+                ++asked;
+                left += static_cast<std::int64_t>(rows->count());
+                if (!rows->is_none()) {
+                    found.push_back(
+                        {.part = chosen.part, .rows = state_->keep_rows(std::move(*rows))});
+                }
             }
         }
-        drop_answered(questions, filters, found);
+        const auto answered = drop_answered(questions, filters);
+        is_selection_needed = is_selection_needed || answered > 0;
+        if (!is_selection_needed) {
+            drop_large_selections(found);
+        }
+        state_->note_index(asked, left, answered);
         kept = std::move(found);
         return true;
     }
 
     /// Nothing: the part has no index.
-    std::optional<RowSet> rows_by_index(const PartInfo& part,
+    std::optional<RowSet> rows_by_index(const ChosenPart& chosen,
                                         std::vector<Question>& questions) const {
         // What the index reads and finds is not the query's; keep_rows counts what stays.
         const QueryMemory::Scope uncounted(nullptr);
-        auto index = PartIndex::find(*state_, part);
+        auto index = PartIndex::find(*state_, *chosen.part);
         if (!index.has_value()) {
             for (auto& question : questions) {
                 question.is_answered = false;
             }
             return std::nullopt;
         }
-        auto rows = RowSet::all(static_cast<std::uint32_t>(part.rows));
+        auto rows = chosen.rows != nullptr
+                        ? *chosen.rows
+                        : RowSet::all(static_cast<std::uint32_t>(chosen.part->rows));
         for (auto& question : questions) {
             const auto selection = index->select(question.condition.query);
             rows = rows.intersected(selection.rows);
@@ -258,24 +281,24 @@ private:
         return rows;
     }
 
-    /// Takes filters out that all of `found` answer already. If there are none, a selection of many
-    /// rows saves nothing.
-    static void drop_answered(const std::vector<Question>& questions,
-                              Filters& filters,
-                              Parts& found) {
-        bool has_dropped = false;
+    /// Takes the filters out that every part has answered; returns how many.
+    static std::int64_t drop_answered(const std::vector<Question>& questions, Filters& filters) {
+        std::int64_t dropped = 0;
         for (auto question = questions.rbegin(); question != questions.rend(); ++question) {
             if (question->is_answered) {
-                has_dropped = true;
                 filters.erase_at(question->filter);
+                ++dropped;
             }
         }
+        return dropped;
+    }
+
+    /// A selection of many rows saves nothing when the filter runs all the same.
+    static void drop_large_selections(Parts& found) {
         constexpr std::uint64_t kWorthwhileShare = 3;
         for (auto& chosen : found) {
-            if (chosen.rows != nullptr &&
-                (chosen.rows->is_all() ||
-                 (!has_dropped && chosen.rows->count() * kWorthwhileShare >
-                                      static_cast<std::uint64_t>(chosen.part->rows)))) {
+            if (chosen.rows != nullptr && chosen.rows->count() * kWorthwhileShare >
+                                              static_cast<std::uint64_t>(chosen.part->rows)) {
                 chosen.rows = nullptr;
             }
         }
@@ -284,6 +307,8 @@ private:
     std::shared_ptr<InstanceState> state_;
     std::shared_ptr<const ScanSource> source_;
     Parts parts_;
+    /// Filters were taken out: whoever reads the parts must read their chosen rows only.
+    bool is_selection_needed_;
 };
 
 /// Binds to the schema of a source instead of a file's, so that no object is opened for planning.
@@ -311,7 +336,7 @@ public:
         for (const auto& part : source->parts) {
             parts.push_back({.part = &part});
         }
-        return duckdb::make_shared_ptr<PartList>(state_, source, std::move(parts));
+        return duckdb::make_shared_ptr<PartList>(state_, source, std::move(parts), false);
     }
 
     bool Bind(duckdb::MultiFileOptions&,
