@@ -185,9 +185,7 @@ public:
         }
         return duckdb::make_uniq<duckdb::NodeStatistics>(rows, rows);
     }
-    duckdb::unique_ptr<MultiFileList> Copy() override {
-        return make(parts_, is_selection_needed_);
-    }
+    duckdb::unique_ptr<MultiFileList> Copy() override { return make(parts_, is_selection_needed_); }
 
 protected:
     duckdb::OpenFileInfo GetFile(duckdb::idx_t i) override {
