@@ -23,7 +23,7 @@ namespace {
 constexpr std::array<std::string_view, 9> kFields = {
     "level", "service", "host", "method", "path", "trace_id", "span_id", "user_id", "message"};
 constexpr std::size_t kService = 1;
-constexpr std::uint32_t kGroupRows = 122'880;
+constexpr std::uint32_t kGroupRows = 32'768;
 /// Of 1 M of these rows, as parts are written: docs/decisions/0016-row-groups.md.
 constexpr double kParquetBytesPerRow = 48.7;
 

@@ -1,6 +1,7 @@
 #include "index/coding.h"
 
 #include <algorithm>
+#include <array>
 #include <set>
 
 #include <gmock/gmock.h>
@@ -117,6 +118,39 @@ TEST(RowSet, works_like_a_set_of_numbers) {
             ASSERT_EQ(std::move(builder).build(),
                       set_a.united(set_b).united(RowSet::from_list(rows, {0})));
             ASSERT_EQ(set_a.contains(0), !a.empty() && a[0] == 0);
+        }
+    }
+}
+
+TEST(RowSet, lists_what_lies_between) {
+    constexpr std::uint32_t kRows = 1'000;
+    std::vector<std::uint32_t> many;
+    for (std::uint32_t row = 0; row < kRows; ++row) {
+        if (row % 3 == 1 || (row > 200 && row < 400)) {
+            many.push_back(row);
+        }
+    }
+    const std::vector<RowSet> sets = {
+        RowSet::none(kRows),
+        RowSet::all(kRows),
+        RowSet::from_list(kRows, {0, 63, 64, 65, 127, 999}),
+        RowSet::from_list(kRows, many)
+            .united(RowSet::from_ranges(kRows, std::array{RowRange{640, 800}}))};
+    for (const auto& set : sets) {
+        for (std::uint32_t begin = 0; begin < kRows; begin += 7) {
+            for (const auto end :
+                 {begin, begin + 1, begin + 63, begin + 64, begin + 300, kRows + 50}) {
+                std::vector<std::uint32_t> expected;
+                for (auto row = begin; row < std::min(end, kRows); ++row) {
+                    if (set.contains(row)) {
+                        expected.push_back(row - begin);
+                    }
+                }
+                std::vector<std::uint32_t> found(end - begin + 1);
+                found.resize(set.list_between(begin, end, found.data()));
+                ASSERT_EQ(found, expected) << begin << " " << end;
+                ASSERT_EQ(set.has_between(begin, end), !expected.empty()) << begin << " " << end;
+            }
         }
     }
 }

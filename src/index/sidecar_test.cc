@@ -190,6 +190,27 @@ TEST(Sidecar, the_same_values_give_the_same_bytes) {
     EXPECT_EQ(make_sidecar(some_columns(), 4'096), make_sidecar(some_columns(), 4'096));
 }
 
+TEST(Sidecar, the_seed_of_the_tables_does_not_show) {
+    const auto with_seed = [](std::uint64_t seed) {
+        SidecarWriter writer({.group_ends = {5'000}, .table_seed = seed}, test_memory());
+        for (const auto id : {kBody, kLevel}) {
+            if (id == kBody) {
+                writer.begin_text_field(id);
+            } else {
+                writer.begin_value_field(id);
+            }
+            for (std::uint32_t row = 0; row < 5'000; ++row) {
+                writer.add(row,
+                           "word" + std::to_string(row % 97) + " averylongwordofmanyletters" +
+                               std::to_string(row % 31));
+            }
+            EXPECT_TRUE(writer.end_field());
+        }
+        return *writer.finish();
+    };
+    EXPECT_EQ(with_seed(0), with_seed(0x9e3779b97f4a7c15ULL));
+}
+
 TEST(Sidecar, a_field_comes_once) {
     SidecarWriter writer({.group_ends = {1}}, test_memory());
     writer.list_field(kBody, 1);

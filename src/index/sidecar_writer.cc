@@ -30,6 +30,7 @@ bool is_text_field_name(std::string_view name) {
 
 SidecarWriter::SidecarWriter(SidecarWriterOptions options, std::shared_ptr<MemoryBudget> memory)
     : group_ends_(std::move(options.group_ends)),
+      table_seed_(options.table_seed),
       rows_(group_ends_.empty() ? 0 : group_ends_.back()),
       memory_(std::move(memory)) {
     MS_ASSERT(std::ranges::is_sorted(group_ends_));
@@ -55,11 +56,11 @@ void SidecarWriter::begin(FieldId id, std::unique_ptr<FieldBuilder> builder) {
 }
 
 void SidecarWriter::begin_text_field(FieldId id) {
-    begin(id, std::make_unique<TextBuilder>(rows_));
+    begin(id, std::make_unique<TextBuilder>(rows_, table_seed_));
 }
 
 void SidecarWriter::begin_value_field(FieldId id) {
-    begin(id, std::make_unique<ValueBuilder>(group_ends_));
+    begin(id, std::make_unique<ValueBuilder>(group_ends_, table_seed_));
 }
 
 void SidecarWriter::list_field(FieldId id, std::uint64_t present_rows) {

@@ -24,6 +24,9 @@ struct SidecarWriterOptions {
     /// The caller begins or lists every field that has a value in the part. Then a look-up in any
     /// other field finds exactly nothing; otherwise nothing is known of such a field.
     bool all_fields_listed = false;
+    /// Of the hash tables while building; not to be guessed by who chooses the values. The bytes do
+    /// not depend on it.
+    std::uint64_t table_seed = 0;
 };
 
 /// Writes the index of one part, field by field:
@@ -34,7 +37,7 @@ struct SidecarWriterOptions {
 ///     MS_TRY_VOID(writer.end_field());
 ///     MS_TRY(const auto file, writer.finish());
 ///
-/// The bytes depend on the options and values only. What the writer allocates is counted on
+/// The bytes depend on values and row groups only. What the writer allocates is counted on
 /// `memory`: at most one field is being built, beside the finished fields' encoded bytes. One
 /// thread at a time.
 class SidecarWriter {
@@ -69,6 +72,7 @@ private:
     void append_area(SidecarField& field, AreaKind kind, ByteBuffer bytes);
 
     std::vector<std::uint32_t> group_ends_;
+    std::uint64_t table_seed_;
     std::uint32_t rows_;
     MemoryReservation memory_;
     SidecarDirectory directory_;

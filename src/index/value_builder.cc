@@ -12,7 +12,9 @@ namespace molesignal {
 namespace {
 
 constexpr unsigned kRegisterBits = 12;
-constexpr std::size_t kSlots = kExactValuesMax * 4;
+constexpr unsigned kSlotBits = 14;
+constexpr std::size_t kSlots = std::size_t{1} << kSlotBits;
+static_assert(kSlots == kExactValuesMax * 4);
 constexpr std::size_t kValueBytesMax = 256 * 1024;
 
 /// An estimate of the distinct keys: linear counting (Whang et al. 1990) in a bitmap with at least
@@ -47,8 +49,9 @@ std::uint64_t estimate(const std::vector<std::uint8_t>& registers) {
 
 }  // namespace
 
-ValueBuilder::ValueBuilder(std::span<const std::uint32_t> group_ends)
-    : group_ends_(group_ends),
+ValueBuilder::ValueBuilder(std::span<const std::uint32_t> group_ends, std::uint64_t table_seed)
+    : slot_factor_(table_seed | 1U),
+      group_ends_(group_ends),
       rows_(group_ends.empty() ? 0 : group_ends.back()),
       slots_(kSlots, kNone),
       registers_(std::size_t{1} << kRegisterBits) {}
@@ -71,7 +74,7 @@ void ValueBuilder::add(std::uint32_t row, std::string_view value) {
 }
 
 std::uint32_t ValueBuilder::find_value(std::string_view value, std::uint64_t hash) {
-    for (auto slot = hash % kSlots;; slot = (slot + 1) % kSlots) {
+    for (auto slot = hash * slot_factor_ >> (64 - kSlotBits);; slot = (slot + 1) % kSlots) {
         const auto found = slots_[slot];
         if (found == kNone) {
             if (value.size() > kExactValueBytesMax || values_.size() == kExactValuesMax ||

@@ -15,7 +15,7 @@ namespace molesignal {
 class ValueBuilder final : public FieldBuilder {
 public:
     /// `group_ends` must outlive the builder.
-    explicit ValueBuilder(std::span<const std::uint32_t> group_ends);
+    ValueBuilder(std::span<const std::uint32_t> group_ends, std::uint64_t table_seed);
     void add(std::uint32_t row, std::string_view value) override;
     std::size_t capacity_bytes() const override;
     std::size_t finish_bytes() const override;
@@ -39,6 +39,7 @@ private:
     BuiltField finish_exact();
     BuiltField finish_filters();
 
+    std::uint64_t slot_factor_;  ///< Odd; decides where values lie in slots_.
     std::span<const std::uint32_t> group_ends_;
     std::uint32_t rows_;
     std::uint64_t present_rows_ = 0;

@@ -274,8 +274,12 @@ Result<> Flusher::encode_part(Shard& shard,
                    memory_));
     attempt.encoded_index.clear();
     if (options_.writes_index) {
-        auto index = write_part_index(
-            slice, chunks, schema, shard.stream().settings.full_text_fields, memory_);
+        auto index = write_part_index(slice,
+                                      chunks,
+                                      schema,
+                                      shard.stream().settings.full_text_fields,
+                                      random_.next_u64(),
+                                      memory_);
         if (index) {
             attempt.encoded_index = std::move(*index);
         } else {

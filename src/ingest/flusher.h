@@ -18,7 +18,7 @@
 namespace molesignal {
 
 struct FlusherOptions {
-    std::uint64_t rows_per_group = 122'880;
+    std::uint64_t rows_per_group = 32'768;
     int zstd_level = 1;
     bool writes_index = true;  ///< An index sidecar for each part.
     /// Parts of one flush; more days than that share parts. Each costs a put and catalogue rows.

@@ -43,7 +43,7 @@ struct IngesterOptions {
     std::chrono::milliseconds persist_timeout{
         6000};                          ///< ingester.persist_timeout_ms: longest wait for memory.
     std::int64_t streams_max = 10'000;  ///< ingester.streams_max, for each organisation.
-    std::uint64_t rows_per_group = 122'880;
+    std::uint64_t rows_per_group = 32'768;
     int zstd_level = 1;
     bool writes_index = true;  ///< ingester.index
     std::size_t flush_threads = 1;

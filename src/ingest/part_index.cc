@@ -51,8 +51,11 @@ class PartIndex {
 public:
     PartIndex(const PartSlice& slice,
               const std::vector<std::string>& text_fields,
+              std::uint64_t table_seed,
               const std::shared_ptr<MemoryBudget>& memory)
-        : rows_(slice.rows), text_fields_(text_fields), writer_(options_for(slice), memory) {}
+        : rows_(slice.rows),
+          text_fields_(text_fields),
+          writer_(options_for(slice, table_seed), memory) {}
 
     Result<> add(FieldId id, const Views& views) {
         const SlotLookup slots(views);
@@ -73,8 +76,9 @@ public:
     Result<ByteBuffer> finish() { return writer_.finish(); }
 
 private:
-    static SidecarWriterOptions options_for(const PartSlice& slice) {
-        SidecarWriterOptions options{.group_ends = {}, .all_fields_listed = true};
+    static SidecarWriterOptions options_for(const PartSlice& slice, std::uint64_t table_seed) {
+        SidecarWriterOptions options{
+            .group_ends = {}, .all_fields_listed = true, .table_seed = table_seed};
         for (const auto end : slice.group_ends) {
             options.group_ends.push_back(static_cast<std::uint32_t>(end));
         }
@@ -124,9 +128,10 @@ Result<ByteBuffer> write_part_index(const PartSlice& slice,
                                     std::span<const HotChunk> chunks,
                                     const StreamSchema& schema,
                                     const std::vector<std::string>& text_fields,
+                                    std::uint64_t table_seed,
                                     const std::shared_ptr<MemoryBudget>& memory) {
     MS_TRY(const auto columns, columns_by_id(chunks, schema));
-    PartIndex index(slice, text_fields, memory);
+    PartIndex index(slice, text_fields, table_seed, memory);
     for (const auto& [id, views] : columns) {
         MS_TRY_VOID(index.add(FieldId{id}, views));
     }

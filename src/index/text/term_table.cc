@@ -1,6 +1,7 @@
 #include "index/text/term_table.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 #include <xxhash.h>
@@ -19,9 +20,9 @@ std::uint64_t load_word(const char* at) {
 
 }  // namespace
 
-TermTable::TermTable() : slots_(kSlotsMin) {}
+TermTable::TermTable(std::uint64_t seed) : seed_(seed), slots_(kSlotsMin) {}
 
-TermTable::Slot TermTable::key_of(std::string_view term) {
+TermTable::Slot TermTable::key_of(std::string_view term) const {
     Slot key{.bytes = static_cast<std::uint32_t>(term.size())};
     if (term.size() < 8) {
         key.head = load_word(term.data()) & ((std::uint64_t{1} << term.size() * 8) - 1);
@@ -29,16 +30,17 @@ TermTable::Slot TermTable::key_of(std::string_view term) {
         key.head = load_word(term.data());
         key.tail = load_word(term.data() + term.size() - 8);
     } else {
-        key.head = XXH3_64bits(term.data(), term.size());
+        key.head = XXH3_64bits_withSeed(term.data(), term.size(), seed_);
     }
     return key;
 }
 
-std::uint64_t TermTable::hash_of(const Slot& key) {
+std::uint64_t TermTable::hash_of(const Slot& key) const {
     // A multiplication folds both words (as in wyhash); the constants are digits of pi and e.
     const auto tail = key.bytes <= kInlineBytes ? key.tail : 0;
-    const auto product = static_cast<unsigned __int128>(key.head ^ 0x243f6a8885a308d3ULL) *
-                         (tail ^ 0xb7e151628aed2a6bULL ^ std::uint64_t{key.bytes} << 56U);
+    const auto product =
+        static_cast<unsigned __int128>(key.head ^ 0x243f6a8885a308d3ULL ^ seed_) *
+        (tail ^ 0xb7e151628aed2a6bULL ^ std::rotl(seed_, 29) ^ std::uint64_t{key.bytes} << 56U);
     return static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64U);
 }
 

@@ -21,7 +21,8 @@ public:
     /// Bytes behind a term that are read and ignored.
     static constexpr std::size_t kPaddingBytes = 16;
 
-    TermTable();
+    /// `seed` decides where terms lie, so that nobody can choose terms that all lie together.
+    explicit TermTable(std::uint64_t seed);
     /// Counts `row`, the highest so far, for `term` (not empty, with padding behind it) and returns
     /// the term's id, or kSeen if the row was counted already.
     std::uint32_t add(std::string_view term, std::uint32_t row);
@@ -52,12 +53,13 @@ private:
     };
     static_assert(sizeof(Slot) == 32);
 
-    static Slot key_of(std::string_view term);
-    static std::uint64_t hash_of(const Slot& key);
+    Slot key_of(std::string_view term) const;
+    std::uint64_t hash_of(const Slot& key) const;
     bool is_same(const Slot& slot, const Slot& key, std::string_view term) const;
     void grow();
     std::string text_of(const Slot& slot) const;
 
+    std::uint64_t seed_;
     std::vector<Slot> slots_;
     std::uint32_t size_ = 0;
     std::vector<char> arena_;  ///< The bytes of long terms.

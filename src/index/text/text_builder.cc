@@ -9,7 +9,8 @@ constexpr std::string_view kSpecialTerms[] = {kNullRowsTerm, kHashedRowsTerm, kL
 
 }  // namespace
 
-TextBuilder::TextBuilder(std::uint32_t rows) : rows_(rows), hashed_(rows) {
+TextBuilder::TextBuilder(std::uint32_t rows, std::uint64_t table_seed)
+    : rows_(rows), terms_(table_seed), hashed_(rows) {
     static_assert(TokenScanner::kPaddingBytes >= TermTable::kPaddingBytes);
     for (const auto term : kSpecialTerms) {
         (void)terms_.add_name(term);

@@ -12,7 +12,7 @@ namespace molesignal {
 /// a row, and eight bytes for each hashed token.
 class TextBuilder final : public FieldBuilder {
 public:
-    explicit TextBuilder(std::uint32_t rows);
+    TextBuilder(std::uint32_t rows, std::uint64_t table_seed);
     void add(std::uint32_t row, std::string_view value) override;
     std::size_t capacity_bytes() const override;
     std::size_t finish_bytes() const override;

@@ -33,6 +33,8 @@ struct ReadableObject {
     std::vector<RowGroupInfo> row_groups;
     std::vector<bool> touched;  ///< By row group.
     bool selected = false;      ///< Some scan of the query has it in its list.
+    /// A scan reads most of a row group's bytes: then one request brings the whole group.
+    bool reads_whole_groups = false;
     /// By row group: some scan reads rows of it. Empty: not known, or all.
     std::vector<bool> wanted;
 
@@ -58,6 +60,8 @@ struct InstanceState {
     /// Tells where the column chunks of an object are, so that its pages are verified.
     void set_chunks(const std::string& path,
                     std::vector<std::pair<std::uint64_t, std::uint64_t>> chunks);
+    /// From now on row groups of the object are read as a whole.
+    void read_whole_groups(const std::string& path);
 
     ObjectStore& objects;
     std::shared_ptr<TailCache> tails;  ///< Of all instances; null: none.

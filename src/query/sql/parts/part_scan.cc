@@ -383,11 +383,32 @@ public:
         if (const auto* rows = state.file_list.Cast<PartList>().rows_of(reader.GetFileName())) {
             reader.deletion_filter = duckdb::make_uniq<ChosenRows>(*rows);
         }
-        return MultiFileReader::InitializeReader(
+        const auto initialized = MultiFileReader::InitializeReader(
             data, bind_data, columns, column_ids, filters, context, state);
+        if (reads_most(reader)) {
+            state_->read_whole_groups(reader.GetFileName());
+        }
+        return initialized;
     }
 
 private:
+    /// Whether the columns that the scan reads are at least half of the file's bytes.
+    static bool reads_most(duckdb::ParquetReader& reader) {
+        std::int64_t read = 0;
+        std::int64_t all = 0;
+        for (const auto& group : reader.GetFileMetadata()->row_groups) {
+            for (const auto& column : group.columns) {
+                all += column.meta_data.total_compressed_size;
+            }
+            for (duckdb::idx_t i = 0; i < reader.column_ids.size(); ++i) {
+                const auto column = reader.column_ids[duckdb::MultiFileLocalIndex(i)].GetId();
+                read += column < group.columns.size()
+                            ? group.columns[column].meta_data.total_compressed_size
+                            : 0;
+            }
+        }
+        return read * 2 >= all;
+    }
     static std::vector<std::pair<std::uint64_t, std::uint64_t>> column_chunks(
         const duckdb_parquet::FileMetaData& metadata) {
         std::vector<std::pair<std::uint64_t, std::uint64_t>> chunks;
