@@ -66,6 +66,7 @@ struct PartsInfo final : duckdb::TableFunctionInfo {
 struct ChosenPart {
     const PartInfo* part = nullptr;
     const RowSet* rows = nullptr;  ///< Null: all.
+    bool rows_needed = false;      ///< They stand for a filter that was taken out.
 };
 
 /// Hands DuckDB's reader the chosen rows of a file.
@@ -222,10 +223,12 @@ private:
             if (context.interrupted) {
                 throw duckdb::InterruptException();
             }
-            if (const auto rows = rows_by_index(*chosen.part, questions); !rows.has_value()) {
+            if (const auto rows = rows_by_index(chosen, questions); !rows.has_value()) {
                 found.push_back(chosen);
             } else if (!rows->is_none()) {
-                found.push_back({.part = chosen.part, .rows = state_->keep_rows(*rows)});
+                found.push_back({.part = chosen.part,
+                                 .rows = state_->keep_rows(*rows),
+                                 .rows_needed = chosen.rows_needed});
             }
         }
         drop_answered(questions, filters, found);
@@ -234,18 +237,21 @@ private:
     }
 
     /// Nothing: the part has no index.
-    std::optional<RowSet> rows_by_index(const PartInfo& part,
+    std::optional<RowSet> rows_by_index(const ChosenPart& chosen,
                                         std::vector<Question>& questions) const {
         // What the index reads and finds is not the query's; keep_rows counts what stays.
         const QueryMemory::Scope uncounted(nullptr);
-        auto index = PartIndex::open(*state_, part);
+        auto index = PartIndex::open(*state_, *chosen.part);
         if (!index.has_value()) {
             for (auto& question : questions) {
                 question.is_answered = false;
             }
             return std::nullopt;
         }
-        auto rows = RowSet::all(static_cast<std::uint32_t>(part.rows));
+        // The optimizer asks twice: filters that were answered the first time are gone by now.
+        auto rows = chosen.rows != nullptr
+                        ? *chosen.rows
+                        : RowSet::all(static_cast<std::uint32_t>(chosen.part->rows));
         for (auto& question : questions) {
             const auto selection = index->select(question.condition.query);
             rows = rows.intersected(selection.rows);
@@ -272,10 +278,11 @@ private:
         }
         constexpr std::uint64_t kWorthwhileShare = 3;
         for (auto& chosen : found) {
+            chosen.rows_needed = chosen.rows_needed || has_dropped;
             if (chosen.rows != nullptr &&
                 (chosen.rows->is_all() ||
-                 (!has_dropped && chosen.rows->count() * kWorthwhileShare >
-                                      static_cast<std::uint64_t>(chosen.part->rows)))) {
+                 (!chosen.rows_needed && chosen.rows->count() * kWorthwhileShare >
+                                             static_cast<std::uint64_t>(chosen.part->rows)))) {
                 chosen.rows = nullptr;
             }
         }
