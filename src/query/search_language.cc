@@ -277,7 +277,8 @@ private:
         }
         ++at_;
         if (term.value.empty()) {
-            return problem_at(begin, "an empty regular expression");
+            return problem_at(
+                begin, "an empty regular expression; put a text that begins with '/' in quotes");
         }
         if (!at_end() && kWordEnds.find(now()) == std::string_view::npos) {
             return problem_at(at_,
