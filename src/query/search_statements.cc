@@ -116,12 +116,17 @@ Result<SearchCursor> decode_search_cursor(std::string_view text, std::string_vie
     for (std::size_t i = 0; i < kCursorNumbers; ++i) {
         numbers[i] = static_cast<std::int64_t>(load_le<std::uint64_t>(bytes, 1 + 8 * i));
     }
-    return SearchCursor{.last = {.time_us = numbers[0],
-                                 .nanos = numbers[1],
-                                 .shard = numbers[2],
-                                 .position = numbers[3]},
-                        .start_us = numbers[4],
-                        .end_us = numbers[5]};
+    const SearchCursor cursor{.last = {.time_us = numbers[0],
+                                       .nanos = numbers[1],
+                                       .shard = numbers[2],
+                                       .position = numbers[3]},
+                              .start_us = numbers[4],
+                              .end_us = numbers[5]};
+    // A checksum is no signature: what somebody made up must not overflow.
+    if (cursor.last.time_us >= cursor.end_us || cursor.last.time_us < cursor.start_us) {
+        return damaged;
+    }
+    return cursor;
 }
 
 std::string table_of(const SearchTarget& target) {

@@ -22,6 +22,15 @@ TEST(SearchCursor, FitsNoOtherSearch) {
     EXPECT_EQ(decode_search_cursor(text, "other").error().code(), ErrorCode::kInvalidArgument);
 }
 
+TEST(SearchCursor, IsWithinItsRange) {
+    auto outside = kCursor;
+    outside.last.time_us = outside.end_us;
+    EXPECT_FALSE(decode_search_cursor(encode_search_cursor(outside, "scope"), "scope"));
+    outside = kCursor;
+    outside.start_us = outside.last.time_us + 1;
+    EXPECT_FALSE(decode_search_cursor(encode_search_cursor(outside, "scope"), "scope"));
+}
+
 TEST(SearchCursor, DamageIsFoundAtEveryByteAndLength) {
     const auto text = encode_search_cursor(kCursor, "scope");
     for (std::size_t i = 0; i < text.size(); ++i) {
