@@ -252,7 +252,7 @@ private:
 }  // namespace
 
 std::string field_as_text(const SearchField& field) {
-    const auto column = quote_identifier(field.column);
+    auto column = quote_identifier(field.column);
     switch (field.type) {
         case FieldType::kString:
         case FieldType::kJson:

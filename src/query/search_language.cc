@@ -205,7 +205,7 @@ private:
             return problem_at(begin,
                               fmt::format("a value is missing after '{}:'; to find the text "
                                           "itself put it in quotes",
-                                          *field_));
+                                          field_.value_or("")));
         }
         at_ += word.size();
         return word == "*" ? add_term(begin, {.kind = SearchTerm::Kind::kExists})
@@ -388,17 +388,17 @@ std::string range_text(const SearchTerm& term) {
     const auto bound = [](const std::optional<SearchBound>& end) {
         return end.has_value() ? quoted_if_needed(end->value) : "*";
     };
-    if (!term.high.has_value()) {
+    if (term.low.has_value() && !term.high.has_value()) {
         return (term.low->inclusive ? ">=" : ">") + bound(term.low);
     }
-    if (!term.low.has_value()) {
+    if (term.high.has_value() && !term.low.has_value()) {
         return (term.high->inclusive ? "<=" : "<") + bound(term.high);
     }
     return fmt::format("{}{} TO {}{}",
-                       term.low->inclusive ? '[' : '{',
+                       term.low.has_value() && !term.low->inclusive ? '{' : '[',
                        bound(term.low),
                        bound(term.high),
-                       term.high->inclusive ? ']' : '}');
+                       term.high.has_value() && !term.high->inclusive ? '}' : ']');
 }
 
 std::string term_text(const SearchTerm& term) {

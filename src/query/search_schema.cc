@@ -67,6 +67,7 @@ Result<SearchField> SearchSchema::find(std::string_view name) const {
         return *found;
     }
     std::vector<std::string> names;
+    names.reserve(fields_.size());
     for (const auto& field : fields_) {
         names.push_back(field.name);
     }

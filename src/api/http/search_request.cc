@@ -36,7 +36,7 @@ Result<std::string> written_range(const JsonObject& body) {
         }
         if (range->is_text(name)) {
             MS_TRY(const auto text, range->text(name));
-            written += *text;
+            written += text.value_or("");
         } else {
             MS_TRY(const auto number, range->integer(name));
             written += number.has_value() ? std::to_string(*number) : "";
@@ -82,9 +82,9 @@ Result<SearchRequest> parse_search_request(const JsonObject& body,
                                            ApiCall& call,
                                            ApiServices& services) {
     MS_TRY(const auto language, body.text("language"));
-    if (language.value_or("search") != "search") {
+    if (const auto named = language.value_or("search"); named != "search") {
         return Error(ErrorCode::kInvalidArgument,
-                     fmt::format("language '{}': this route speaks 'search'", *language));
+                     fmt::format("language '{}': this route speaks 'search'", named));
     }
     MS_TRY(const auto statement, body.text("statement"));
     MS_TRY(const auto search, parse_search(statement.value_or("")));
@@ -106,13 +106,13 @@ Result<SearchRequest> parse_search_request(const JsonObject& body,
                              search_text(search)),
         .query = std::move(query),
         .context = call.context};
+    auto limits = request.query.limits.value_or(SqlLimits{});
     const auto timeout = std::min<std::chrono::nanoseconds>(
-        request.query.limits->timeout,
-        request.query.timeout.value_or(request.query.limits->timeout));
+        limits.timeout, request.query.timeout.value_or(limits.timeout));
     request.context.deadline =
         std::min(call.context.deadline, services.clock.steady_now() + timeout);
-    request.query.limits->bytes_max =
-        std::min(request.query.limits->bytes_max, kSearchAnswerBytesMax);
+    limits.bytes_max = std::min(limits.bytes_max, kSearchAnswerBytesMax);
+    request.query.limits = limits;
     return request;
 }
 
@@ -210,7 +210,10 @@ Result<SqlQuery> parse_search_page(const JsonObject& body, ApiCall& call, ApiSer
     MS_TRY(auto page, parse_page(body, call, services));
     auto query = std::move(page.request.query);
     query.statement = newest_first_statement(page.request.target, page.after, page.limit);
-    query.limits->bytes_max = services.config().query.bytes_max;
+    // Sent as it is made: the bound of answers that are made whole is not for it.
+    auto limits = query.limits.value_or(SqlLimits{});
+    limits.bytes_max = services.config().query.bytes_max;
+    query.limits = limits;
     return query;
 }
 
