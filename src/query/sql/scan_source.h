@@ -58,7 +58,4 @@ void name_columns(ScanSource& source);
 /// `ms_hot(handle)`, and the stream's columns by their names.
 std::string stream_subquery(const ScanSource& source, std::uint64_t handle);
 
-/// Quotes an identifier.
-std::string quote_identifier(std::string_view text);
-
 }  // namespace molesignal
