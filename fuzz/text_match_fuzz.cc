@@ -4,23 +4,24 @@
 
 #include "common/utf8.h"
 #include "fuzz.h"
+#include "index/tokens.h"
 #include "query/text_match.h"
 
 namespace molesignal {
 namespace {
 
-bool is_token_byte(char character) {
+bool is_word_byte(char character) {
     const auto byte = static_cast<unsigned char>(character);
     return byte >= 0x80 || (byte >= '0' && byte <= '9') || (byte >= 'a' && byte <= 'z') ||
            (byte >= 'A' && byte <= 'Z') || byte == '_';
 }
 
 /// The folded tokens of a text without the joining byte.
-std::vector<std::string> tokens_of(std::string_view text) {
+std::vector<std::string> words_of(std::string_view text) {
     std::vector<std::string> tokens;
     std::string token;
     for (const char character : text) {
-        if (is_token_byte(character)) {
+        if (is_word_byte(character)) {
             token.push_back(character);
             continue;
         }
@@ -67,7 +68,7 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     }
     (void)match->matches(text);
     // One phrase of plain tokens has an obvious meaning.
-    const auto wanted = tokens_of(query);
+    const auto wanted = words_of(query);
     if (wanted.empty() || text.find('\x1e') != std::string::npos) {
         return 0;
     }
@@ -77,7 +78,7 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     }
     const auto as_phrase = TextMatch::parse(phrase + "\"");
     if (as_phrase) {
-        require(as_phrase->matches(text) == has_phrase(tokens_of(text), wanted),
+        require(as_phrase->matches(text) == has_phrase(words_of(text), wanted),
                 "a phrase matches where its tokens follow each other");
     }
     return 0;

@@ -17,6 +17,8 @@ namespace {
 struct QueryOptions {
     ConnectionOptions connection;
     std::string statement;
+    std::string search;  ///< Instead of the statement: a text in the search language.
+    std::string stream;  ///< Of the search.
     std::string output;  ///< table, json, ndjson or csv; empty: table on a terminal, else ndjson.
     std::string from;
     std::string to;
@@ -25,7 +27,12 @@ struct QueryOptions {
 };
 
 Result<std::string> build_body(const QueryOptions& options, UnixNanos now) {
-    auto body = fmt::format(R"({{"language":"sql","statement":{})", quote_json(options.statement));
+    auto body =
+        options.stream.empty()
+            ? fmt::format(R"({{"language":"sql","statement":{})", quote_json(options.statement))
+            : fmt::format(R"({{"language":"search","stream":{},"statement":{})",
+                          quote_json(options.stream),
+                          quote_json(options.search));
     if (!options.from.empty() || !options.to.empty()) {
         MS_TRY(const auto start,
                parse_time_argument(options.from.empty() ? "0" : options.from, now));
@@ -123,6 +130,10 @@ Result<ExitCode> run_query(CommandContext& context, QueryOptions& options) {
     if (options.output.empty()) {
         options.output = context.is_stdout_terminal ? "table" : "ndjson";
     }
+    if (options.statement.empty() && options.stream.empty()) {
+        context.complain("STATEMENT is required, or --search TEXT --stream NAME");
+        return ExitCode::kUsage;
+    }
     MS_TRY(const auto body, build_body(options, context.clock.now()));
     ServerConnection server(context, options.connection);
     ServerConnection::Request request{.method = "POST", .path = "/api/v1/query", .body = body};
@@ -153,15 +164,24 @@ Result<ExitCode> run_query(CommandContext& context, QueryOptions& options) {
 void register_query_command(CLI::App& app, CommandContext& context) {
     auto* command = app.add_subcommand(
         "query",
-        "Run a SQL query and print its rows\n\nExamples:\n"
+        "Run a query and print its rows\n\nExamples:\n"
         "  molesignal query 'SELECT * FROM logs.app ORDER BY _timestamp DESC LIMIT 20'\n"
         "  molesignal query --from -15m 'SELECT level, count(*) FROM logs.app GROUP BY level'\n"
         "  molesignal query -o csv --from 2025-03-01 --to 2025-03-02 'SELECT * FROM logs.app' > "
-        "day.csv\n");
+        "day.csv\n"
+        "  molesignal query --stream app --search 'error service:checkout -timeout'\n");
     auto options = std::make_shared<QueryOptions>();
-    command->add_option("STATEMENT", options->statement, "One SELECT statement")
-        ->required()
-        ->type_name("SQL");
+    auto* statement = command->add_option("STATEMENT", options->statement, "One SELECT statement")
+                          ->type_name("SQL");
+    auto* search =
+        command
+            ->add_option("--search", options->search, "Instead: words and fields (docs/search.md)")
+            ->type_name("TEXT")
+            ->excludes(statement);
+    auto* stream = command->add_option("--stream", options->stream, "The stream to search")
+                       ->type_name("NAME")
+                       ->needs(search);
+    search->needs(stream);
     command
         ->add_option("-o,--output", options->output, "By default table on a terminal, else ndjson")
         ->check(CLI::IsMember({"table", "json", "ndjson", "csv"}))

@@ -55,4 +55,37 @@ std::optional<std::string_view> nearest_name(std::string_view wrong,
     return nearest;
 }
 
+std::vector<std::string> nearest_names(std::string_view wrong,
+                                       const std::vector<std::string>& names) {
+    constexpr std::size_t kNamesMax = 3;
+    constexpr std::size_t kStepsMax = 4'000'000;
+    if (wrong.size() > kNameBytesMax) {
+        return {};
+    }
+    std::vector<std::pair<std::size_t, std::string_view>> near;
+    std::size_t steps = 0;
+    for (const auto& name : names) {
+        // Half of the letters may differ; names whose length says more are not compared.
+        const auto distance_max = std::max(wrong.size(), name.size()) / 2;
+        const auto longer = std::max(wrong.size(), name.size());
+        if (longer - std::min(wrong.size(), name.size()) > distance_max ||
+            name.size() > kNameBytesMax) {
+            continue;
+        }
+        steps += wrong.size() * name.size();
+        if (steps > kStepsMax) {
+            break;
+        }
+        if (const auto distance = edit_distance(wrong, name); distance <= distance_max) {
+            near.emplace_back(distance, name);
+        }
+    }
+    std::ranges::sort(near);
+    std::vector<std::string> nearest;
+    for (std::size_t i = 0; i < std::min(kNamesMax, near.size()); ++i) {
+        nearest.emplace_back(near[i].second);
+    }
+    return nearest;
+}
+
 }  // namespace molesignal

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -15,5 +16,10 @@ std::size_t edit_distance(std::string_view a, std::string_view b);
 /// is near (at most a third of the letters differ). Names longer than 256 bytes are not compared.
 std::optional<std::string_view> nearest_name(std::string_view wrong,
                                              const std::vector<std::string_view>& known);
+
+/// At most three of `names` that `wrong` may have been meant to be, the nearest first. The work is
+/// bounded whatever the names are.
+std::vector<std::string> nearest_names(std::string_view wrong,
+                                       const std::vector<std::string>& names);
 
 }  // namespace molesignal

@@ -81,8 +81,9 @@ struct IngesterConfig {
     std::int64_t nesting_depth_max = 16;
     std::int64_t future_max_secs = 86'400;
     std::optional<std::int64_t> past_max_secs;  ///< Unset: the stream's retention.
-    std::int64_t row_group_rows = 122'880;
+    std::int64_t row_group_rows = 32'768;
     std::int64_t zstd_level = 1;
+    bool index = true;
 };
 
 enum class ObjectBackend : std::uint8_t { kLocal = 1, kS3 = 2 };

@@ -139,6 +139,8 @@ const Setting kTable[] = {
      .ref = MS_MEMBER(ingester.row_group_rows), .minimum = 1024, .maximum = 1e7, .unit = "rows"},
     {.key = "ingester.zstd_level", .meaning = "Compression level of Parquet pages.",
      .ref = MS_MEMBER(ingester.zstd_level), .minimum = 1, .maximum = 19},
+    {.key = "ingester.index", .meaning = "An index object for each part. Parts without one are searched by reading them.",
+     .ref = MS_MEMBER(ingester.index)},
 
     {.key = "store.object.backend", .meaning = "Where parts are kept: a `local` directory or `s3`.",
      .ref = MS_CHOICE(store.object.backend), .choices = kObjectBackends},

@@ -17,12 +17,15 @@ namespace molesignal {
 struct FlushAttempt {
     std::string flush_id;
     UnixNanos planned_at;
+    /// Of the Parquet objects; a part's index has the same key but for the ending.
     std::vector<std::string> object_keys;
     /// Parts that are stored and verified: the first of `object_keys`, in order.
     std::vector<PartInfo> stored;
     /// The next part, encoded and perhaps stored: a put whose answer was lost is repeated with the
     /// very same bytes.
     std::optional<WrittenPart> encoded;
+    ByteBuffer encoded_index;        ///< Of the same part; empty: it gets none.
+    bool is_encoded_stored = false;  ///< The Parquet object is, its index is not yet.
     MemoryReservation encoded_memory;
     /// Set once every object is stored: from then on only the commit is repeated.
     std::optional<FlushCommit> commit;

@@ -7,6 +7,7 @@
 
 #include "common/failpoint.h"
 #include "common/log.h"
+#include "ingest/part_index.h"
 #include "metadata/part_footer.h"
 #include "objectstore/verify_object.h"
 #include "parquet/part_plan.h"
@@ -20,6 +21,7 @@ MS_DEFINE_FAILPOINT(flush_fields_assigned);
 MS_DEFINE_FAILPOINT(flush_intent_recorded);
 MS_DEFINE_FAILPOINT(flush_part_written);
 MS_DEFINE_FAILPOINT(flush_part_put);
+MS_DEFINE_FAILPOINT(flush_index_put);
 MS_DEFINE_FAILPOINT(flush_part_stored);
 MS_DEFINE_FAILPOINT(flush_all_stored);
 MS_DEFINE_FAILPOINT(flush_committed);
@@ -44,19 +46,32 @@ std::string object_key(const StreamInfo& stream, std::int64_t time_ns, const std
                        ulid);
 }
 
+/// `{…}/{ulid}.idx` beside `{…}/{ulid}.parquet`.
+std::string index_key(const std::string& part_key) {
+    return part_key.substr(0, part_key.rfind('.')) + ".idx";
+}
+
+PartObject describe_object(std::string kind, std::string key, Bytes content) {
+    return {.kind = std::move(kind),
+            .key = std::move(key),
+            .bytes = static_cast<std::int64_t>(content.size()),
+            .xxh3 = XXH3_64bits(content.data(), content.size())};
+}
+
 /// The catalogue's row of a part that was written and stored under `key`.
 PartInfo describe_part(const Shard& shard,
                        const Memtable& frozen,
                        const std::string& key,
                        WrittenPart written,
+                       Bytes index,
                        std::uint64_t flush_rows) {
     PartInfo part;
     part.id = key.substr(key.rfind('/') + 1, 26);
     part.stream = shard.stream().id;
-    part.objects.push_back({.kind = "parquet",
-                            .key = key,
-                            .bytes = static_cast<std::int64_t>(written.file.size()),
-                            .xxh3 = XXH3_64bits(written.file.data(), written.file.size())});
+    part.objects.push_back(describe_object("parquet", key, written.file));
+    if (!index.empty()) {
+        part.objects.push_back(describe_object("index", index_key(key), index));
+    }
     part.rows = static_cast<std::int64_t>(written.rows);
     part.raw_bytes = static_cast<std::int64_t>(frozen.raw_bytes() * written.rows / flush_rows);
     part.time_min_us = floor_us(written.time_min_ns);
@@ -200,6 +215,12 @@ Result<> Flusher::store_parts(const RequestContext& context, Shard& shard, const
         }
     }
     MS_ASSERT(attempt.object_keys.size() == slices.size());
+    auto all_keys = attempt.object_keys;
+    for (const auto& key : attempt.object_keys) {
+        if (options_.writes_index) {
+            all_keys.push_back(index_key(key));
+        }
+    }
     MS_TRY_VOID(catalogue_.add_flush_intent(context,
                                             {.flush_id = attempt.flush_id,
                                              .stream = shard.stream().id,
@@ -207,7 +228,7 @@ Result<> Flusher::store_parts(const RequestContext& context, Shard& shard, const
                                              .epoch = shard.epoch(),
                                              .begin = frozen.begin(),
                                              .end = frozen.end(),
-                                             .object_keys = attempt.object_keys,
+                                             .object_keys = std::move(all_keys),
                                              .created_us = floor_us(attempt.planned_at.value)}));
     MS_PASS_FAILPOINT(flush_intent_recorded);
 
@@ -215,25 +236,17 @@ Result<> Flusher::store_parts(const RequestContext& context, Shard& shard, const
     while (attempt.stored.size() < slices.size()) {
         const auto next = attempt.stored.size();
         if (!attempt.encoded.has_value()) {
-            MS_TRY(attempt.encoded,
-                   write_part(slices[next],
-                              rows.chunks,
-                              schema,
-                              shard.id(),
-                              {.zstd_level = options_.zstd_level,
-                               .rows_per_group = options_.rows_per_group},
-                              memory_));
-            attempt.encoded_memory = MemoryReservation(memory_);
-            attempt.encoded_memory.force_resize(
-                static_cast<std::int64_t>(attempt.encoded->file.capacity()));
+            MS_TRY_VOID(encode_part(shard, slices[next], rows.chunks, schema));
         }
         MS_PASS_FAILPOINT(flush_part_written);
         const auto& key = attempt.object_keys[next];
-        MS_TRY_VOID(store_part(context, key, *attempt.encoded));
+        MS_TRY_VOID(store_part(context, key, attempt));
         MS_PASS_FAILPOINT(flush_part_stored);
-        attempt.stored.push_back(
-            describe_part(shard, frozen, key, std::move(*attempt.encoded), total_rows));
+        attempt.stored.push_back(describe_part(
+            shard, frozen, key, std::move(*attempt.encoded), attempt.encoded_index, total_rows));
         attempt.encoded.reset();
+        attempt.is_encoded_stored = false;
+        ByteBuffer().swap(attempt.encoded_index);
         attempt.encoded_memory.reset();
     }
     MS_PASS_FAILPOINT(flush_all_stored);
@@ -246,13 +259,58 @@ Result<> Flusher::store_parts(const RequestContext& context, Shard& shard, const
     return {};
 }
 
-/// Puts the part, and checks what the store says it has before the catalogue relies on it.
+Result<> Flusher::encode_part(Shard& shard,
+                              const PartSlice& slice,
+                              std::span<const HotChunk> chunks,
+                              const StreamSchema& schema) {
+    auto& attempt = shard.attempt();
+    MS_TRY(
+        attempt.encoded,
+        write_part(slice,
+                   chunks,
+                   schema,
+                   shard.id(),
+                   {.zstd_level = options_.zstd_level, .rows_per_group = options_.rows_per_group},
+                   memory_));
+    attempt.encoded_index.clear();
+    if (options_.writes_index) {
+        auto index = write_part_index(slice,
+                                      chunks,
+                                      schema,
+                                      shard.stream().settings.full_text_fields,
+                                      random_.next_u64(),
+                                      memory_);
+        if (index) {
+            attempt.encoded_index = std::move(*index);
+        } else {
+            // A part without one is searched by reading it.
+            log_warn("a part gets no index",
+                     {{"stream", shard.stream().name}, {"error", index.error().message()}});
+        }
+    }
+    attempt.encoded_memory = MemoryReservation(memory_);
+    attempt.encoded_memory.force_resize(static_cast<std::int64_t>(
+        attempt.encoded->file.capacity() + attempt.encoded_index.capacity()));
+    return {};
+}
+
+/// Puts the part's objects, and checks what the store says it has before the catalogue relies on
+/// it.
 Result<> Flusher::store_part(const RequestContext& context,
                              const std::string& key,
-                             const WrittenPart& part) {
-    MS_TRY_VOID(objects_.put(context, key, part.file));
-    MS_PASS_FAILPOINT(flush_part_put);
-    return verify_object(context, objects_, key, part.file);
+                             FlushAttempt& attempt) {
+    if (!attempt.is_encoded_stored) {
+        MS_TRY_VOID(objects_.put(context, key, attempt.encoded->file));
+        MS_PASS_FAILPOINT(flush_part_put);
+        MS_TRY_VOID(verify_object(context, objects_, key, attempt.encoded->file));
+        attempt.is_encoded_stored = true;
+    }
+    if (attempt.encoded_index.empty()) {
+        return {};
+    }
+    MS_TRY_VOID(objects_.put(context, index_key(key), attempt.encoded_index));
+    MS_PASS_FAILPOINT(flush_index_put);
+    return verify_object(context, objects_, index_key(key), attempt.encoded_index);
 }
 
 }  // namespace molesignal

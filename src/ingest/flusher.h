@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "common/clock.h"
@@ -11,13 +12,15 @@
 #include "ingest/shard.h"
 #include "metadata/catalogue.h"
 #include "objectstore/object_store.h"
+#include "parquet/part_plan.h"
 #include "storage/memtable.h"
 
 namespace molesignal {
 
 struct FlusherOptions {
-    std::uint64_t rows_per_group = 122'880;
+    std::uint64_t rows_per_group = 32'768;
     int zstd_level = 1;
+    bool writes_index = true;  ///< An index sidecar for each part.
     /// Parts of one flush; more days than that share parts. Each costs a put and catalogue rows.
     std::size_t parts_max = 64;
 };
@@ -44,9 +47,13 @@ public:
 private:
     Counter& errors(std::string_view step);
     Result<> store_parts(const RequestContext& context, Shard& shard, const Memtable& frozen);
+    Result<> encode_part(Shard& shard,
+                         const PartSlice& slice,
+                         std::span<const HotChunk> chunks,
+                         const StreamSchema& schema);
     Result<> store_part(const RequestContext& context,
                         const std::string& key,
-                        const WrittenPart& part);
+                        FlushAttempt& attempt);
     Result<StreamSchema> ensure_fields(const RequestContext& context,
                                        const Shard& shard,
                                        const Memtable& frozen);

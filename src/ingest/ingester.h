@@ -43,8 +43,9 @@ struct IngesterOptions {
     std::chrono::milliseconds persist_timeout{
         6000};                          ///< ingester.persist_timeout_ms: longest wait for memory.
     std::int64_t streams_max = 10'000;  ///< ingester.streams_max, for each organisation.
-    std::uint64_t rows_per_group = 122'880;
+    std::uint64_t rows_per_group = 32'768;
     int zstd_level = 1;
+    bool writes_index = true;  ///< ingester.index
     std::size_t flush_threads = 1;
     /// CommitMode::kWaitFor asks for a flush that is due after this time, so that several share
     /// one.

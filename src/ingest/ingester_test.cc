@@ -195,7 +195,7 @@ TEST_F(IngesterTest, AnUnfinishedFlushIsUndoneAtTheNextStart) {
     EXPECT_TRUE(catalogue_->list_flush_intents(context_)->empty());
     std::size_t objects = 0;
     ASSERT_TRUE(objects_->list(context_, "", [&](const ObjectMeta&) { return ++objects > 0; }));
-    EXPECT_EQ(objects, 1U);
+    EXPECT_EQ(objects, 2U);
 }
 
 TEST_F(IngesterTest, ReplayLargerThanTheMemoryFlushesOnTheWay) {

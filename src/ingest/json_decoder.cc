@@ -175,8 +175,7 @@ private:
     /// Where reading is in the text; its end once it is exhausted.
     static const char* location(ondemand::document& document) {
         const char* where = nullptr;
-        (void)document.current_location().get(where);
-        return where;
+        return document.current_location().get(where) == simdjson::SUCCESS ? where : nullptr;
     }
 
     /// Ends a row of an array, of which `bytes` were read.

@@ -19,6 +19,8 @@ class MemoryPool;
 
 namespace molesignal {
 
+class SlotLookup;
+
 /// One user column of a part: finds its values in the chunks and gathers a row group's worth of
 /// them. One thread at a time.
 class PartColumn {
@@ -50,8 +52,6 @@ public:
     bool zone(WrittenZone& zone) const;
 
 private:
-    class SlotLookup;
-
     std::shared_ptr<arrow::Array> gather_fixed(std::span<const RowRef> rows,
                                                const SlotLookup& slots);
     std::shared_ptr<arrow::Array> gather_plain(std::span<const RowRef> rows,

@@ -17,7 +17,7 @@ namespace molesignal {
 
 struct PartWriterOptions {
     int zstd_level = 1;
-    std::uint64_t rows_per_group = 122'880;
+    std::uint64_t rows_per_group = 32'768;
 };
 
 /// Bounds of one field in a part. Text is canonical: decimal numbers (bool 0 and 1), or the first

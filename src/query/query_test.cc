@@ -43,6 +43,7 @@ TEST(TextMatch, CaseBeyondAscii) {
         matches("\u041f\u0440\u0438\u0432\u0435\u0442", "\u043f\u0440\u0418\u0412\u0435\u0442"));
     EXPECT_TRUE(matches("\u65e5\u672c", "\u65e5\u672c"));
     EXPECT_FALSE(matches("\u65e5", "\u65e5\u672c"));
+    EXPECT_TRUE(matches("x", "\xc3 x")) << "a lead byte without its continuation";
 }
 
 TEST(TextMatch, RefusesEmptyAndBrokenQueries) {

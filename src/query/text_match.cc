@@ -1,75 +1,14 @@
 #include "query/text_match.h"
 
-#include <array>
+#include <algorithm>
 #include <cstring>
 
 #include <fmt/format.h>
 
+#include "index/tokens.h"
+
 namespace molesignal {
 namespace {
-
-constexpr char kBoundary = '\x1e';
-
-constexpr std::array<bool, 256> make_token_bytes() {
-    std::array<bool, 256> table{};
-    for (unsigned byte = 0; byte < 256; ++byte) {
-        table[byte] = byte >= 0x80 || (byte >= '0' && byte <= '9') ||
-                      (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') || byte == '_';
-    }
-    return table;
-}
-constexpr auto kTokenBytes = make_token_bytes();
-
-bool is_token_byte(char character) {
-    return kTokenBytes[static_cast<unsigned char>(character)];
-}
-
-/// The lower-case form of a two-byte character of UTF-8, or the same.
-unsigned fold_two_bytes(unsigned character) {
-    if ((character >= 0xc0 && character <= 0xde && character != 0xd7) ||
-        (character >= 0x391 && character <= 0x3a9) || (character >= 0x410 && character <= 0x42f)) {
-        return character + 0x20;
-    }
-    if (character >= 0x400 && character <= 0x40f) {
-        return character + 0x50;
-    }
-    return character;
-}
-
-std::vector<std::string> tokens_of(std::string_view folded) {
-    std::vector<std::string> tokens;
-    for (std::size_t at = 0; at < folded.size();) {
-        if (!is_token_byte(folded[at])) {
-            ++at;
-            continue;
-        }
-        auto end = at;
-        while (end < folded.size() && is_token_byte(folded[end])) {
-            ++end;
-        }
-        tokens.emplace_back(folded.substr(at, end - at));
-        at = end;
-    }
-    return tokens;
-}
-
-/// Moves `at` behind the separators to the next token; false at a boundary or the end.
-bool next_token(std::string_view folded, std::size_t& at) {
-    while (at < folded.size() && !is_token_byte(folded[at])) {
-        if (folded[at] == kBoundary) {
-            return false;
-        }
-        ++at;
-    }
-    return at < folded.size();
-}
-
-std::size_t token_end(std::string_view folded, std::size_t at) {
-    while (at < folded.size() && is_token_byte(folded[at])) {
-        ++at;
-    }
-    return at;
-}
 
 /// Whether the token in [at, end) is `token` (or begins with it).
 bool is_token(std::string_view folded,
@@ -82,24 +21,6 @@ bool is_token(std::string_view folded,
 }
 
 }  // namespace
-
-void fold_case(std::string_view text, std::string& out) {
-    const auto base = out.size();
-    out.append(text);
-    auto* bytes = out.data() + base;
-    for (std::size_t i = 0; i < text.size(); ++i) {
-        const auto byte = static_cast<unsigned char>(bytes[i]);
-        if (byte >= 'A' && byte <= 'Z') {
-            bytes[i] = static_cast<char>(byte + 0x20);
-        } else if (byte >= 0xc3 && byte <= 0xd0 && i + 1 < text.size()) {
-            const auto next = static_cast<unsigned char>(bytes[i + 1]);
-            const auto folded = fold_two_bytes((byte & 0x1fU) << 6U | (next & 0x3fU));
-            bytes[i] = static_cast<char>(0xc0U | folded >> 6U);
-            bytes[i + 1] = static_cast<char>(0x80U | (folded & 0x3fU));
-            ++i;
-        }
-    }
-}
 
 Result<> TextMatch::add_term(std::string_view text, bool prefix, bool negated) {
     std::string folded;
@@ -188,6 +109,23 @@ bool TextMatch::contains(std::string_view folded, const Term& term) {
         }
     }
     return false;
+}
+
+IndexQuery TextMatch::index_query(FieldId field) const {
+    std::vector<IndexQuery> conditions;
+    bool present = false;
+    for (const auto& term : terms_) {
+        auto phrase = IndexQuery::phrase(field, term.tokens);
+        phrase.last_is_prefix = term.prefix;
+        present = present || !term.negated;
+        conditions.push_back(term.negated ? IndexQuery::negation(std::move(phrase))
+                                          : std::move(phrase));
+    }
+    if (!present) {
+        // Only words that must not be there: a row without a text has none of them, and no match.
+        conditions.push_back(IndexQuery::present(field));
+    }
+    return IndexQuery::all(std::move(conditions));
 }
 
 bool TextMatch::matches(std::string_view text) const {

@@ -5,14 +5,14 @@
 #include <vector>
 
 #include "common/result.h"
+#include "index/index_query.h"
 
 namespace molesignal {
 
 /// A compiled `match` query: words, "phrases", prefix*, and -not before any of them; all must hold.
 /// A text is searched in time proportional to its length times the words of the query.
 ///
-/// A token is a run of letters, digits and '_'; every byte from 0x80 on counts as a letter. Letters
-/// are compared without case (ASCII, Latin-1, Greek and Cyrillic). A phrase is tokens that follow
+/// What a token is and which letters are alike says index/tokens.h. A phrase is tokens that follow
 /// each other. The byte 0x1e separates texts that were joined: no phrase reaches across it.
 /// Immutable; thread-safe.
 class TextMatch {
@@ -25,20 +25,22 @@ public:
 
     bool matches(std::string_view text) const;
 
-private:
+    /// A word or phrase of the query.
     struct Term {
-        std::vector<std::string> tokens;  ///< Folded; several for a phrase.
+        std::vector<std::string> tokens;  ///< Folded; several for a phrase; never empty.
         bool prefix = false;              ///< The last token is a prefix.
         bool negated = false;
     };
+    const std::vector<Term>& terms() const { return terms_; }
+    /// What an index is asked for the rows whose `field` matches; NULL does not.
+    IndexQuery index_query(FieldId field) const;
+
+private:
     /// A term of `text`, the part of a query between blanks or quotes; nothing if it has no word.
     Result<> add_term(std::string_view text, bool prefix, bool negated);
     static bool contains(std::string_view folded, const Term& term);
     std::vector<Term> terms_;
     std::size_t words_ = 0;
 };
-
-/// Appends `text` with its letters folded.
-void fold_case(std::string_view text, std::string& out);
 
 }  // namespace molesignal

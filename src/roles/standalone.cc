@@ -90,6 +90,7 @@ IngesterOptions ingester_options(const Config& config) {
     options.streams_max = config.ingester.streams_max;
     options.rows_per_group = static_cast<std::uint64_t>(config.ingester.row_group_rows);
     options.zstd_level = static_cast<int>(config.ingester.zstd_level);
+    options.writes_index = config.ingester.index;
     options.flush_threads = static_cast<std::size_t>(config.ingester.flush_parallelism);
     return options;
 }

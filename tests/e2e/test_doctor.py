@@ -52,7 +52,7 @@ def test_a_whole_server_has_no_findings_beside_it_and_without_it(start):
     for _ in range(2):
         code, report = doctor(server)
         assert code == 0 and report["ok"] and report["warnings"] == 0, report
-        assert any("3 objects" in text for text in texts(report, "ok")), report
+        assert any("6 objects" in text for text in texts(report, "ok")), report
         server.terminate()
     before = {path: path.read_bytes() for path in server.data_dir.rglob("*") if path.is_file()}
     assert doctor(server)[0] == 0

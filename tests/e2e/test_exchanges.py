@@ -33,7 +33,8 @@ VOLATILE = [
     (r"\b[0-9a-hjkmnp-tv-z]{26}\b", "{ulid}"), (r"ms_[0-9a-zA-Z]+_[0-9a-zA-Z]+", "{token}"),
     (r'("prefix":")[^"]+', r"\1{prefix}"), (r'("(?:created|expires)_[a-z_]+":)\d+', r"\1{time}"),
     (r"\d+\.\d h in the", "{hours} h in the"), (r"127\.0\.0\.1:\d+", "{address}"), (r'("(?:time_min|time_max|start|end)":)\d{10,}', r"\1{time}"),
-    (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "{time}"),
+    (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "{time}"), (r'("next_cursor":")[0-9a-f]+', r"\1{cursor}"),
+    (r'("_timestamp_nanos":)\d+', r"\1{nanos}"), (r'\b\d{1,3}(,\d+,\d+,"\d+-\d+"\])', r"{nanos}\1"),
 ]
 
 

@@ -36,6 +36,7 @@ RouteTable make_routes(ApiServices& services) {
     add_ingest_routes(routes, services);
     add_otlp_routes(routes, services);
     add_query_routes(routes, services);
+    add_search_routes(routes, services);
     add_stream_routes(routes, services);
     add_token_routes(routes, services);
     // The document describes the finished table, so its route comes last.

@@ -57,6 +57,7 @@ void add_system_routes(RouteTable& routes, ApiServices& services);
 void add_ingest_routes(RouteTable& routes, ApiServices& services);
 void add_otlp_routes(RouteTable& routes, ApiServices& services);
 void add_query_routes(RouteTable& routes, ApiServices& services);
+void add_search_routes(RouteTable& routes, ApiServices& services);
 void add_stream_routes(RouteTable& routes, ApiServices& services);
 void add_token_routes(RouteTable& routes, ApiServices& services);
 

@@ -2,7 +2,7 @@
 #include <array>
 
 #include "query/sql/engine_fixture.h"
-#include "query/sql/page_checks.h"
+#include "query/sql/parts/page_checks.h"
 
 namespace molesignal {
 namespace {

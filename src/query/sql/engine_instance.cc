@@ -39,17 +39,72 @@ std::shared_ptr<const ScanSource> InstanceState::source(std::uint64_t handle) {
     return found->second;
 }
 
-void InstanceState::select(const PartInfo& part) {
+void ReadableObject::want(const RowSet* rows) {
+    if (rows == nullptr) {
+        wanted.assign(row_groups.size(), true);
+        return;
+    }
+    wanted.resize(row_groups.size(), false);
+    std::uint32_t begin = 0;
+    for (std::size_t i = 0; i < row_groups.size(); ++i) {
+        const auto end = begin + static_cast<std::uint32_t>(row_groups[i].rows);
+        wanted[i] = wanted[i] || rows->has_between(begin, end);
+        begin = end;
+    }
+}
+
+bool ReadableObject::is_unwanted(std::uint64_t offset, std::uint64_t count) const {
+    const auto end_of = [](const RowGroupInfo& group) {
+        return static_cast<std::uint64_t>(group.byte_end);
+    };
+    if (wanted.empty() || offset + count > end_of(row_groups.back())) {
+        return false;
+    }
+    const auto first = std::ranges::upper_bound(row_groups, offset, std::less<>(), end_of);
+    for (auto group = first; group != row_groups.end(); ++group) {
+        const auto at = static_cast<std::size_t>(group - row_groups.begin());
+        if (wanted[at]) {
+            return false;
+        }
+        if (end_of(*group) >= offset + count) {
+            break;
+        }
+    }
+    return true;
+}
+
+const RowSet* InstanceState::keep_rows(RowSet rows) {
+    if (!memory->charge(static_cast<std::int64_t>(rows.memory_bytes()))) {
+        throw duckdb::OutOfMemoryException("no memory for the rows that an index has found");
+    }
+    const QueryMemory::Scope uncounted(nullptr);
+    const MutexLock lock(mutex);
+    selections.push_back(std::make_unique<const RowSet>(std::move(rows)));
+    return selections.back().get();
+}
+
+void InstanceState::select(const PartInfo& part, const RowSet* rows) {
+    const QueryMemory::Scope uncounted(nullptr);
     const MutexLock lock(mutex);
     for (const auto& object : part.objects) {
         const auto found = readable.find(object.key);
-        if (object.kind != "parquet" || found == readable.end() || found->second.selected) {
+        if (object.kind != "parquet" || found == readable.end()) {
             continue;
         }
-        found->second.selected = true;
+        found->second.want(rows);
+        if (std::exchange(found->second.selected, true)) {
+            continue;
+        }
         ++counters->parts_selected;
         counters->row_groups_total += static_cast<std::int64_t>(part.row_groups.size());
     }
+}
+
+void InstanceState::note_index(std::int64_t parts, std::int64_t rows, std::int64_t filters) {
+    const MutexLock lock(mutex);
+    counters->index_parts += parts;
+    counters->index_rows += rows;
+    counters->index_filters += filters;
 }
 
 EngineInstance::EngineInstance(const SqlEngineOptions& options, std::string spill_directory)
@@ -189,6 +244,7 @@ void EngineInstance::end() {
     const MutexLock lock(state_->mutex);
     state_->sources.clear();
     state_->readable.clear();
+    state_->selections.clear();
     state_->context = RequestContext();
     state_->counters = nullptr;
 }

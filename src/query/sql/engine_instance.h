@@ -10,6 +10,7 @@
 
 #include "common/mutex.h"
 #include "common/request_context.h"
+#include "index/row_set.h"
 #include "objectstore/object_store.h"
 #include "query/sql/query_memory.h"
 #include "query/sql/scan_source.h"
@@ -32,6 +33,15 @@ struct ReadableObject {
     std::vector<RowGroupInfo> row_groups;
     std::vector<bool> touched;  ///< By row group.
     bool selected = false;      ///< Some scan of the query has it in its list.
+    /// A scan reads most of a row group's bytes: then one request brings the whole group.
+    bool reads_whole_groups = false;
+    /// By row group: some scan reads rows of it. Empty: not known, or all.
+    std::vector<bool> wanted;
+
+    /// Adds a scan's rows to `wanted`.
+    void want(const RowSet* rows);
+    /// Whether no scan wants a row of the groups that [offset, offset + count) lies in.
+    bool is_unwanted(std::uint64_t offset, std::uint64_t count) const;
 };
 
 /// What the scans of one instance read; shared with DuckDB's function and file system objects.
@@ -40,11 +50,18 @@ struct InstanceState {
 
     /// The source of a handle; throws DuckDB's BinderException if there is none.
     std::shared_ptr<const ScanSource> source(std::uint64_t handle);
-    /// Counts a part that a scan is going to read, once a query.
-    void select(const PartInfo& part);
+    /// Notes that a scan is going to read a part: these rows of it, or all if `rows` is null.
+    void select(const PartInfo& part, const RowSet* rows);
+    /// Keeps a selection until the end of the query. Throws DuckDB's OutOfMemoryException if the
+    /// query may not take so much.
+    const RowSet* keep_rows(RowSet rows);
+    /// Counts what a scan's indexes were asked and have answered.
+    void note_index(std::int64_t parts, std::int64_t rows, std::int64_t filters);
     /// Tells where the column chunks of an object are, so that its pages are verified.
     void set_chunks(const std::string& path,
                     std::vector<std::pair<std::uint64_t, std::uint64_t>> chunks);
+    /// From now on row groups of the object are read as a whole.
+    void read_whole_groups(const std::string& path);
 
     ObjectStore& objects;
     std::shared_ptr<TailCache> tails;  ///< Of all instances; null: none.
@@ -54,6 +71,8 @@ struct InstanceState {
     /// By key; no other object is opened.
     std::map<std::string, ReadableObject> readable MS_GUARDED_BY(mutex);
     RequestContext context MS_GUARDED_BY(mutex);
+    /// Of the scans of this query.
+    std::vector<std::unique_ptr<const RowSet>> selections MS_GUARDED_BY(mutex);
     QueryMemory* memory = nullptr;  ///< Of the instance.
     std::shared_ptr<ScanCounters> counters MS_GUARDED_BY(mutex);
 };

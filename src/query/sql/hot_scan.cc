@@ -12,7 +12,7 @@
 
 #include "query/sql/duckdb_types.h"
 #include "query/sql/engine_instance.h"
-#include "query/sql/part_pruning.h"
+#include "query/sql/parts/part_pruning.h"
 
 namespace molesignal {
 namespace {

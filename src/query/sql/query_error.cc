@@ -6,7 +6,8 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include "query/sql/query_streams.h"
+#include "common/nearest_name.h"
+#include "query/sql/scan_source.h"
 
 namespace molesignal {
 namespace {

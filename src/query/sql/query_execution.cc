@@ -372,6 +372,9 @@ SqlStats QueryExecution::stats() const {
     stats.parts_skipped = counters_->parts_total - counters_->parts_selected;
     stats.row_groups_total = counters_->row_groups_total;
     stats.row_groups_skipped = counters_->row_groups_total - counters_->row_groups_read;
+    stats.index_parts = counters_->index_parts;
+    stats.index_rows = counters_->index_rows;
+    stats.index_filters = counters_->index_filters;
     stats.object_gets = counters_->gets;
     stats.hot_rows = counters_->hot_rows;
     stats.memory_peak_bytes = memory_peak_bytes_;

@@ -1,28 +1,19 @@
 #include "query/sql/query_streams.h"
 
-#include <algorithm>
-#include <array>
-
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include "common/nearest_name.h"
+#include "query/search_schema.h"
 #include "query/sql/guard/lower_name.h"
 
 namespace molesignal {
 namespace {
 
-constexpr std::array<std::string_view, 6> kFullText = {
-    "body", "message", "msg", "log", "text", "_msg"};
-
 std::vector<std::string> full_text_columns(const ScanSource& source) {
     std::vector<std::string> columns;
-    const auto& chosen = source.stream.settings.full_text_fields;
     for (const auto& field : source.schema.logical_fields()) {
-        const bool wanted = chosen.empty()
-                                ? std::ranges::find(kFullText, field.name) != kFullText.end()
-                                : std::ranges::find(chosen, field.name) != chosen.end();
-        if (wanted) {
+        if (is_full_text_field(source.stream.settings, field.name)) {
             columns.push_back(field.sql_name);
         }
     }
@@ -30,40 +21,6 @@ std::vector<std::string> full_text_columns(const ScanSource& source) {
 }
 
 }  // namespace
-
-std::vector<std::string> nearest_names(std::string_view wrong,
-                                       const std::vector<std::string>& names) {
-    constexpr std::size_t kNamesMax = 3;
-    constexpr std::size_t kNameBytesMax = 256;
-    constexpr std::size_t kStepsMax = 4'000'000;
-    if (wrong.size() > kNameBytesMax) {
-        return {};
-    }
-    std::vector<std::pair<std::size_t, std::string_view>> near;
-    std::size_t steps = 0;
-    for (const auto& name : names) {
-        // Half of the letters may differ; names whose length says more are not compared.
-        const auto distance_max = std::max(wrong.size(), name.size()) / 2;
-        const auto longer = std::max(wrong.size(), name.size());
-        if (longer - std::min(wrong.size(), name.size()) > distance_max ||
-            name.size() > kNameBytesMax) {
-            continue;
-        }
-        steps += wrong.size() * name.size();
-        if (steps > kStepsMax) {
-            break;
-        }
-        if (const auto distance = edit_distance(wrong, name); distance <= distance_max) {
-            near.emplace_back(distance, name);
-        }
-    }
-    std::ranges::sort(near);
-    std::vector<std::string> nearest;
-    for (std::size_t i = 0; i < std::min(kNamesMax, near.size()); ++i) {
-        nearest.emplace_back(near[i].second);
-    }
-    return nearest;
-}
 
 QueryStreams::QueryStreams(Catalogue& catalogue,
                            HotSource& hot,

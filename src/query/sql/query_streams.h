@@ -62,9 +62,4 @@ private:
     std::vector<std::shared_ptr<const ScanSource>> sources_;
 };
 
-/// At most three of `names` that `wrong` may have been meant to be, the nearest first. The work is
-/// bounded whatever the names are.
-std::vector<std::string> nearest_names(std::string_view wrong,
-                                       const std::vector<std::string>& names);
-
 }  // namespace molesignal

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "query/sql/guard/lower_name.h"
+#include "query/sql_text.h"
 
 namespace molesignal {
 namespace {
@@ -82,14 +83,6 @@ void name_columns(ScanSource& source) {
                 std::move(name);
         }
     }
-}
-
-std::string quote_identifier(std::string_view text) {
-    std::string out = "\"";
-    for (const char character : text) {
-        out += character == '"' ? "\"\"" : std::string(1, character);
-    }
-    return out + "\"";
 }
 
 std::string stream_subquery(const ScanSource& source, std::uint64_t handle) {

@@ -22,6 +22,9 @@ struct ScanCounters {
     std::atomic<std::int64_t> parts_selected{0};
     std::atomic<std::int64_t> row_groups_total{0};  ///< Of the selected parts.
     std::atomic<std::int64_t> row_groups_read{0};
+    std::atomic<std::int64_t> index_parts{0};    ///< Whose index was asked.
+    std::atomic<std::int64_t> index_rows{0};     ///< That the indexes left of these parts.
+    std::atomic<std::int64_t> index_filters{0};  ///< Conditions that the indexes answered alone.
 };
 
 /// One stream as one query sees it: a snapshot, ready to be scanned, once for all mentions of the
@@ -54,8 +57,5 @@ void name_columns(ScanSource& source);
 /// The text of the subquery that stands for the stream: both scans, `ms_parts(handle)` and
 /// `ms_hot(handle)`, and the stream's columns by their names.
 std::string stream_subquery(const ScanSource& source, std::uint64_t handle);
-
-/// Quotes an identifier.
-std::string quote_identifier(std::string_view text);
 
 }  // namespace molesignal

@@ -65,6 +65,9 @@ struct SqlStats {
     std::int64_t parts_skipped = 0;
     std::int64_t row_groups_total = 0;    ///< Of the parts that were not skipped.
     std::int64_t row_groups_skipped = 0;  ///< Those of which no byte was read.
+    std::int64_t index_parts = 0;         ///< Parts whose index was asked.
+    std::int64_t index_rows = 0;          ///< Rows of these parts that the indexes left to look at.
+    std::int64_t index_filters = 0;       ///< Conditions that the indexes answered alone.
     std::int64_t object_gets = 0;
     std::int64_t hot_rows = 0;
     std::int64_t memory_peak_bytes = 0;

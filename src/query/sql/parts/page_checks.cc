@@ -1,4 +1,4 @@
-#include "query/sql/page_checks.h"
+#include "query/sql/parts/page_checks.h"
 
 #include <cstdint>
 #include <optional>
@@ -11,9 +11,32 @@ namespace {
 
 /// What is wanted of a page's header (parquet.thrift, PageHeader).
 struct PageHeader {
+    std::optional<std::int32_t> type;
     std::optional<std::int32_t> compressed_bytes;
     std::optional<std::int32_t> crc;
+    unsigned integers = 0;        ///< A bit for each field that is an integer.
+    unsigned inner_field = 0;     ///< Of the header of the page's own type.
+    unsigned inner_integers = 0;  ///< A bit for each of its fields that is one.
     std::size_t header_bytes = 0;
+
+    /// Whether it has what a reader insists on. A reader that finds out by itself cannot say
+    /// which object it was.
+    bool is_whole() const {
+        struct Kind {
+            std::int32_t type;
+            unsigned field;
+            unsigned required;  ///< Of its integer fields.
+        };
+        constexpr Kind kKinds[] = {{0, 5, 0b11110}, {2, 7, 0b110}, {3, 8, 0b1111110}};
+        constexpr unsigned kRequired = 0b1110;
+        for (const auto& kind : kKinds) {
+            if (type == kind.type) {
+                return (integers & kRequired) == kRequired && inner_field == kind.field &&
+                       (inner_integers & kind.required) == kind.required;
+            }
+        }
+        return false;
+    }
 };
 
 /// Thrift's compact protocol, as far as page headers need it; `failed` stays set after a fault.
@@ -25,12 +48,22 @@ public:
         PageHeader header;
         std::int64_t field = 0;
         while (const auto type = next_field(field)) {
+            constexpr std::int64_t kType = 1;
             constexpr std::int64_t kCompressedBytes = 3;
             constexpr std::int64_t kCrc = 4;
-            if (type == kInt32 && field == kCompressedBytes) {
-                header.compressed_bytes = static_cast<std::int32_t>(zigzag());
-            } else if (type == kInt32 && field == kCrc) {
-                header.crc = static_cast<std::int32_t>(zigzag());
+            if (type == kInt32) {
+                const auto value = static_cast<std::int32_t>(zigzag());
+                header.integers |= bit_of(field);
+                if (field == kType) {
+                    header.type = value;
+                } else if (field == kCompressedBytes) {
+                    header.compressed_bytes = value;
+                } else if (field == kCrc) {
+                    header.crc = value;
+                }
+            } else if (type == kStruct) {
+                header.inner_field = field > 0 && field < 16 ? static_cast<unsigned>(field) : 0;
+                header.inner_integers = read_inner();
             } else {
                 skip(type, 0);
             }
@@ -54,6 +87,19 @@ private:
     static constexpr int kStruct = 12;
     static constexpr int kDepthMax = 8;
 
+    static unsigned bit_of(std::int64_t field) {
+        return field >= 0 && field < 32 ? 1U << static_cast<unsigned>(field) : 0;
+    }
+    /// Skips a struct; a bit for each of its integer fields.
+    unsigned read_inner() {
+        unsigned integers = 0;
+        std::int64_t field = 0;
+        while (const auto type = next_field(field)) {
+            integers |= type == kInt32 ? bit_of(field) : 0;
+            skip(type, 1);
+        }
+        return integers;
+    }
     std::uint8_t byte() {
         if (at_ >= bytes_.size()) {
             failed_ = true;
@@ -155,14 +201,13 @@ Result<> check_pages(std::string_view chunk) {
         HeaderReader reader(chunk.substr(at));
         const auto header = reader.read();
         const auto left = chunk.size() - at - std::min(chunk.size() - at, header.header_bytes);
-        if (reader.failed() || !header.compressed_bytes.has_value() ||
-            *header.compressed_bytes < 0 ||
+        if (reader.failed() || !header.is_whole() || *header.compressed_bytes < 0 ||
             static_cast<std::size_t>(*header.compressed_bytes) > left) {
             return Error(ErrorCode::kCorruption, fmt::format("no page begins at byte {}", at));
         }
         const auto page = chunk.substr(at + header.header_bytes,
                                        static_cast<std::size_t>(*header.compressed_bytes));
-        if (header.crc.has_value() &&
+        if (!header.crc.has_value() ||
             ::crc32_z(0, reinterpret_cast<const Bytef*>(page.data()), page.size()) !=
                 static_cast<std::uint32_t>(*header.crc)) {
             return Error(ErrorCode::kCorruption,

@@ -13,7 +13,9 @@
 
 #include "query/sql/duckdb_types.h"
 #include "query/sql/engine_instance.h"
-#include "query/sql/part_pruning.h"
+#include "query/sql/parts/index_conditions.h"
+#include "query/sql/parts/part_index.h"
+#include "query/sql/parts/part_pruning.h"
 
 namespace molesignal {
 
@@ -60,23 +62,60 @@ struct PartsInfo final : duckdb::TableFunctionInfo {
     std::shared_ptr<InstanceState> state;
 };
 
+/// A part, and which of its rows a scan reads.
+struct ChosenPart {
+    const PartInfo* part = nullptr;
+    const RowSet* rows = nullptr;  ///< Null: all.
+};
+
+/// Hands DuckDB's reader the chosen rows of a file.
+class ChosenRows final : public duckdb::DeleteFilter {
+public:
+    explicit ChosenRows(const RowSet& rows) : rows_(rows) {}
+    duckdb::idx_t Filter(duckdb::row_t begin,
+                         duckdb::idx_t count,
+                         duckdb::SelectionVector& chosen) override {
+        static_assert(std::is_same_v<duckdb::sel_t, std::uint32_t>);
+        chosen.Initialize(count);
+        return rows_.list_between(
+            static_cast<std::uint32_t>(begin),
+            static_cast<std::uint32_t>(begin) + static_cast<std::uint32_t>(count),
+            chosen.data());
+    }
+
+private:
+    const RowSet& rows_;
+};
+
 /// The parts of a source that a scan still has to read, newest first. Immutable.
 class PartList final : public duckdb::MultiFileList {
 public:
-    using Parts = std::vector<const PartInfo*>;
+    using Parts = std::vector<ChosenPart>;
 
-    PartList(std::shared_ptr<const ScanSource> source, Parts parts)
+    PartList(std::shared_ptr<InstanceState> state,
+             std::shared_ptr<const ScanSource> source,
+             Parts parts,
+             bool is_selection_needed)
         : MultiFileList(duckdb::vector<duckdb::OpenFileInfo>(),
                         duckdb::FileGlobOptions::ALLOW_EMPTY),
+          state_(std::move(state)),
           source_(std::move(source)),
-          parts_(std::move(parts)) {}
+          parts_(std::move(parts)),
+          is_selection_needed_(is_selection_needed) {}
 
     const ScanSource& source() const { return *source_; }
     const Parts& parts() const { return parts_; }
+    /// Null: all rows of the object.
+    const RowSet* rows_of(const std::string& path) const {
+        const auto found = std::ranges::find_if(
+            parts_, [&](const auto& chosen) { return object_path(*chosen.part) == path; });
+        return found == parts_.end() ? nullptr : found->rows;
+    }
 
-    /// Those that may hold a row for which all of `filters` are true.
+    /// Those that may hold a row for which all of `filters` are true, with these rows if an index
+    /// knows them. A filter that the index has answered for every part is taken out of `filters`.
     duckdb::unique_ptr<MultiFileList> ComplexFilterPushdown(
-        duckdb::ClientContext&,
+        duckdb::ClientContext& context,
         const duckdb::MultiFileOptions&,
         duckdb::MultiFilePushdownInfo& info,
         duckdb::vector<duckdb::unique_ptr<duckdb::Expression>>& filters) override {
@@ -93,14 +132,19 @@ public:
             const auto id = info.column_ids[column.binding.column_index];
             return id < source_->columns() ? std::optional<std::size_t>(id) : std::nullopt;
         };
-        return keep([&](const PartInfo& part) {
+        Parts kept;
+        std::ranges::copy_if(parts_, std::back_inserter(kept), [&](const auto& chosen) {
             const BoundsOf bounds = [&](auto column) {
-                return part_bounds(part, *source_, column);
+                return part_bounds(*chosen.part, *source_, column);
             };
             return std::ranges::all_of(filters, [&](const auto& filter) {
                 return may_be_true(*filter, column_of, bounds);
             });
         });
+        bool is_needed = is_selection_needed_;
+        const bool has_asked = ask_indexes(context, column_of, filters, kept, is_needed);
+        return kept.size() == parts_.size() && !has_asked ? nullptr
+                                                          : make(std::move(kept), is_needed);
     }
 
     /// The same for what is known when the scan begins: bounds of a join's other side, too.
@@ -111,11 +155,13 @@ public:
         const duckdb::vector<duckdb::LogicalType>&,
         const duckdb::vector<duckdb::column_t>& columns,
         duckdb::TableFilterSet& filters) const override {
-        return keep([&](const PartInfo& part) {
+        Parts kept;
+        std::ranges::copy_if(parts_, std::back_inserter(kept), [&](const auto& chosen) {
             return may_pass(filters, columns, *source_, [&](auto column) {
-                return part_bounds(part, *source_, column);
+                return part_bounds(*chosen.part, *source_, column);
             });
         });
+        return kept.size() == parts_.size() ? nullptr : make(std::move(kept), is_selection_needed_);
     }
 
     duckdb::vector<duckdb::OpenFileInfo> GetAllFiles() override {
@@ -133,33 +179,134 @@ public:
     duckdb::idx_t GetTotalFileCount() override { return parts_.size(); }
     duckdb::unique_ptr<duckdb::NodeStatistics> GetCardinality(duckdb::ClientContext&) override {
         duckdb::idx_t rows = 0;
-        for (const auto* part : parts_) {
-            rows += static_cast<duckdb::idx_t>(part->rows);
+        for (const auto& chosen : parts_) {
+            rows += chosen.rows != nullptr ? chosen.rows->count()
+                                           : static_cast<duckdb::idx_t>(chosen.part->rows);
         }
         return duckdb::make_uniq<duckdb::NodeStatistics>(rows, rows);
     }
-    duckdb::unique_ptr<MultiFileList> Copy() override {
-        return duckdb::make_uniq<PartList>(source_, parts_);
-    }
+    duckdb::unique_ptr<MultiFileList> Copy() override { return make(parts_, is_selection_needed_); }
 
 protected:
     duckdb::OpenFileInfo GetFile(duckdb::idx_t i) override {
-        return i < parts_.size() ? duckdb::OpenFileInfo(object_path(*parts_[i]))
+        return i < parts_.size() ? duckdb::OpenFileInfo(object_path(*parts_[i].part))
                                  : duckdb::OpenFileInfo();
     }
 
 private:
-    template <class Predicate>
-    duckdb::unique_ptr<MultiFileList> keep(const Predicate& wanted) const {
-        Parts kept;
-        std::ranges::copy_if(
-            parts_, std::back_inserter(kept), [&](const auto* part) { return wanted(*part); });
-        return kept.size() == parts_.size() ? nullptr
-                                            : duckdb::make_uniq<PartList>(source_, std::move(kept));
+    using Filters = duckdb::vector<duckdb::unique_ptr<duckdb::Expression>>;
+    /// A filter that an index can be asked about.
+    struct Question {
+        std::size_t filter = 0;
+        IndexCondition condition;
+        bool is_answered = true;  ///< Exactly, for every part so far.
+    };
+
+    duckdb::unique_ptr<MultiFileList> make(Parts parts, bool is_selection_needed) const {
+        return duckdb::make_uniq<PartList>(state_, source_, std::move(parts), is_selection_needed);
     }
 
+    /// Drops the parts of `kept` without a row for which all of `filters` are true, as far as their
+    /// indexes know; says whether there was something to ask. Filters that they have answered go,
+    /// and then the selections are needed.
+    bool ask_indexes(duckdb::ClientContext& context,
+                     const ColumnOf& column_of,
+                     Filters& filters,
+                     Parts& kept,
+                     bool& is_selection_needed) const {
+        std::vector<Question> questions;
+        for (std::size_t i = 0; i < filters.size(); ++i) {
+            if (auto condition = index_condition(*filters[i], column_of, *source_)) {
+                questions.push_back({.filter = i, .condition = std::move(*condition)});
+            }
+        }
+        if (questions.empty() || kept.empty()) {
+            return false;
+        }
+        Parts found;
+        std::int64_t asked = 0;
+        std::int64_t left = 0;
+        for (const auto& chosen : kept) {
+            if (context.interrupted) {
+                throw duckdb::InterruptException();
+            }
+            auto rows = rows_by_index(chosen, questions);
+            if (!rows.has_value()) {
+                found.push_back(chosen);
+            } else {
+                ++asked;
+                left += static_cast<std::int64_t>(rows->count());
+                if (!rows->is_none()) {
+                    found.push_back(
+                        {.part = chosen.part, .rows = state_->keep_rows(std::move(*rows))});
+                }
+            }
+        }
+        const auto answered = drop_answered(questions, filters);
+        is_selection_needed = is_selection_needed || answered > 0;
+        if (!is_selection_needed) {
+            drop_large_selections(found);
+        }
+        state_->note_index(asked, left, answered);
+        kept = std::move(found);
+        return true;
+    }
+
+    /// Nothing: the part has no index.
+    std::optional<RowSet> rows_by_index(const ChosenPart& chosen,
+                                        std::vector<Question>& questions) const {
+        // What the index reads and finds is not the query's; keep_rows counts what stays.
+        const QueryMemory::Scope uncounted(nullptr);
+        auto index = PartIndex::find(*state_, *chosen.part);
+        if (!index.has_value()) {
+            for (auto& question : questions) {
+                question.is_answered = false;
+            }
+            return std::nullopt;
+        }
+        auto rows = chosen.rows != nullptr
+                        ? *chosen.rows
+                        : RowSet::all(static_cast<std::uint32_t>(chosen.part->rows));
+        for (auto& question : questions) {
+            const auto selection = index->select(question.condition.query);
+            rows = rows.intersected(selection.rows);
+            if (rows.is_none()) {
+                break;
+            }
+            question.is_answered =
+                question.is_answered && question.condition.same && selection.exact;
+        }
+        return rows;
+    }
+
+    /// Takes the filters out that every part has answered; returns how many.
+    static std::int64_t drop_answered(const std::vector<Question>& questions, Filters& filters) {
+        std::int64_t dropped = 0;
+        for (auto question = questions.rbegin(); question != questions.rend(); ++question) {
+            if (question->is_answered) {
+                filters.erase_at(question->filter);
+                ++dropped;
+            }
+        }
+        return dropped;
+    }
+
+    /// A selection of many rows saves nothing when the filter runs all the same.
+    static void drop_large_selections(Parts& found) {
+        constexpr std::uint64_t kWorthwhileShare = 3;
+        for (auto& chosen : found) {
+            if (chosen.rows != nullptr && chosen.rows->count() * kWorthwhileShare >
+                                              static_cast<std::uint64_t>(chosen.part->rows)) {
+                chosen.rows = nullptr;
+            }
+        }
+    }
+
+    std::shared_ptr<InstanceState> state_;
     std::shared_ptr<const ScanSource> source_;
     Parts parts_;
+    /// Filters were taken out: whoever reads the parts must read their chosen rows only.
+    bool is_selection_needed_;
 };
 
 /// Binds to the schema of a source instead of a file's, so that no object is opened for planning.
@@ -185,9 +332,9 @@ public:
         const auto source = state_->source(std::stoull(handles.at(0)));
         PartList::Parts parts;
         for (const auto& part : source->parts) {
-            parts.push_back(&part);
+            parts.push_back({.part = &part});
         }
-        return duckdb::make_shared_ptr<PartList>(source, std::move(parts));
+        return duckdb::make_shared_ptr<PartList>(state_, source, std::move(parts), false);
     }
 
     bool Bind(duckdb::MultiFileOptions&,
@@ -216,8 +363,8 @@ public:
         const duckdb::MultiFileList& files,
         const duckdb::vector<duckdb::MultiFileColumnDefinition>& columns,
         const duckdb::vector<duckdb::ColumnIndex>& column_ids) override {
-        for (const auto* part : files.Cast<PartList>().parts()) {
-            state_->select(*part);
+        for (const auto& chosen : files.Cast<PartList>().parts()) {
+            state_->select(*chosen.part, chosen.rows);
         }
         return MultiFileReader::InitializeGlobalState(
             context, options, bind_data, files, columns, column_ids);
@@ -233,11 +380,35 @@ public:
         duckdb::MultiFileGlobalState& state) override {
         auto& reader = data.reader->Cast<duckdb::ParquetReader>();
         state_->set_chunks(reader.GetFileName(), column_chunks(*reader.GetFileMetadata()));
-        return MultiFileReader::InitializeReader(
+        if (const auto* rows = state.file_list.Cast<PartList>().rows_of(reader.GetFileName())) {
+            reader.deletion_filter = duckdb::make_uniq<ChosenRows>(*rows);
+        }
+        const auto initialized = MultiFileReader::InitializeReader(
             data, bind_data, columns, column_ids, filters, context, state);
+        if (reads_most(reader)) {
+            state_->read_whole_groups(reader.GetFileName());
+        }
+        return initialized;
     }
 
 private:
+    /// Whether the columns that the scan reads are at least half of the file's bytes.
+    static bool reads_most(duckdb::ParquetReader& reader) {
+        std::int64_t read = 0;
+        std::int64_t all = 0;
+        for (const auto& group : reader.GetFileMetadata()->row_groups) {
+            for (const auto& column : group.columns) {
+                all += column.meta_data.total_compressed_size;
+            }
+            for (duckdb::idx_t i = 0; i < reader.column_ids.size(); ++i) {
+                const auto column = reader.column_ids[duckdb::MultiFileLocalIndex(i)].GetId();
+                read += column < group.columns.size()
+                            ? group.columns[column].meta_data.total_compressed_size
+                            : 0;
+            }
+        }
+        return read * 2 >= all;
+    }
     static std::vector<std::pair<std::uint64_t, std::uint64_t>> column_chunks(
         const duckdb_parquet::FileMetaData& metadata) {
         std::vector<std::pair<std::uint64_t, std::uint64_t>> chunks;
@@ -280,6 +451,8 @@ void register_part_scan(duckdb::DuckDB& database,
     function.arguments = {duckdb::LogicalType::UBIGINT};
     function.named_parameters.clear();
     function.get_multi_file_reader = PartReader::make;
+    // The rows of files are not those of a selection, from which a filter may have been taken out.
+    function.get_partition_stats = nullptr;
     auto info = duckdb::make_shared_ptr<PartsInfo>();
     info->state = state;
     function.function_info = std::move(info);

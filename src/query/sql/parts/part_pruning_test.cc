@@ -1,4 +1,4 @@
-#include "query/sql/part_pruning.h"
+#include "query/sql/parts/part_pruning.h"
 
 #include <duckdb.hpp>
 #include <duckdb/planner/expression/list.hpp>

@@ -1,4 +1,4 @@
-#include "query/sql/part_pruning.h"
+#include "query/sql/parts/part_pruning.h"
 
 #include <algorithm>
 #include <charconv>

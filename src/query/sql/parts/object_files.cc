@@ -2,6 +2,8 @@
 // deadline.
 #include <algorithm>
 #include <cstring>
+#include <memory>
+#include <optional>
 
 #include <duckdb.hpp>
 #include <duckdb/common/file_system.hpp>
@@ -10,7 +12,7 @@
 
 #include "common/log.h"
 #include "query/sql/engine_instance.h"
-#include "query/sql/page_checks.h"
+#include "query/sql/parts/page_checks.h"
 #include "query/sql/query_error.h"
 
 namespace molesignal {
@@ -19,6 +21,8 @@ namespace {
 constexpr std::string_view kScheme = "ms://";
 /// The end of a file is read once: footers are asked for in two or three small reads.
 constexpr std::uint64_t kTailBytes = 64U << 10U;
+/// Larger row groups are read column by column, whatever the query wants of them.
+constexpr std::uint64_t kWholeGroupBytesMax = 8U << 20U;
 /// A Parquet file ends with the footer's length and "PAR1".
 constexpr std::uint64_t kEndBytes = 8;
 
@@ -83,6 +87,15 @@ public:
     std::uint64_t position = 0;
     Mutex mutex;
     TailCache::Tail tail MS_GUARDED_BY(mutex);  ///< Null before its first use.
+    /// The row group that was read last as a whole.
+    struct Group {
+        Group(QueryMemory& memory, std::uint64_t from, std::uint64_t bytes)
+            : counted(memory, bytes), begin(from) {}
+        CountedBytes counted;
+        std::uint64_t begin;
+        std::optional<Content> content;
+    };
+    std::unique_ptr<Group> group MS_GUARDED_BY(mutex);
 };
 
 class ObjectFiles final : public duckdb::FileSystem {
@@ -113,14 +126,24 @@ public:
         if (offset > handle.size_bytes || bytes > handle.size_bytes - offset) {
             throw duckdb::IOException("read past the end of object '%s'", handle.key);
         }
-        note_read(handle.key, offset, bytes);
         const auto tail_begin = handle.size_bytes - std::min(handle.size_bytes, kTailBytes);
+        if (is_unwanted(handle.key, offset, bytes)) {
+            // Fetched ahead for nobody: the reader skips the group without a look. Zeros are no
+            // page, should it look all the same.
+            std::memset(buffer, 0, bytes);
+            return;
+        }
+        note_read(handle.key, offset, bytes);
         if (offset >= tail_begin) {
             const MutexLock lock(handle.mutex);
             if (handle.tail == nullptr) {
                 handle.tail = tail_of(handle.key, tail_begin, handle.size_bytes - tail_begin);
             }
             std::memcpy(buffer, handle.tail->data() + (offset - tail_begin), bytes);
+            return;
+        }
+        if (const auto group = whole_group(handle.key, offset, bytes)) {
+            read_from_group(handle, *group, buffer, offset, bytes);
             return;
         }
         // Until it is copied to where DuckDB wants it.
@@ -206,6 +229,56 @@ private:
                 state_->counters->rows += group->rows;
             }
         }
+    }
+
+    /// First byte and one past the last of the row group that the range lies in, if it is to be
+    /// read as a whole.
+    std::optional<std::pair<std::uint64_t, std::uint64_t>> whole_group(const std::string& key,
+                                                                       std::uint64_t offset,
+                                                                       std::uint64_t bytes) {
+        const MutexLock lock(state_->mutex);
+        const auto found = state_->readable.find(key);
+        if (found == state_->readable.end() || !found->second.reads_whole_groups) {
+            return std::nullopt;
+        }
+        std::uint64_t begin = 0;
+        for (const auto& group : found->second.row_groups) {
+            const auto end = static_cast<std::uint64_t>(group.byte_end);
+            if (offset < end) {
+                const bool fits = offset + bytes <= end && end - begin <= kWholeGroupBytesMax;
+                return fits ? std::optional(std::pair(begin, end)) : std::nullopt;
+            }
+            begin = end;
+        }
+        return std::nullopt;
+    }
+
+    void read_from_group(ObjectHandle& handle,
+                         const std::pair<std::uint64_t, std::uint64_t>& range,
+                         void* buffer,
+                         std::uint64_t offset,
+                         std::uint64_t bytes) {
+        {
+            const MutexLock lock(handle.mutex);
+            if (handle.group != nullptr && handle.group->begin == range.first) {
+                std::memcpy(
+                    buffer, (**handle.group->content).data() + (offset - range.first), bytes);
+                return;
+            }
+        }
+        auto group = std::make_unique<ObjectHandle::Group>(
+            *state_->memory, range.first, range.second - range.first);
+        group->content.emplace(fetch(handle.key, range.first, range.second - range.first));
+        verify(handle, range.first, as_text(**group->content));
+        std::memcpy(buffer, (**group->content).data() + (offset - range.first), bytes);
+        const MutexLock lock(handle.mutex);
+        std::swap(handle.group, group);
+    }
+
+    bool is_unwanted(const std::string& key, std::uint64_t offset, std::uint64_t bytes) {
+        const MutexLock lock(state_->mutex);
+        const auto found = state_->readable.find(key);
+        return found != state_->readable.end() && found->second.is_unwanted(offset, bytes);
     }
 
     Content fetch(const std::string& key, std::uint64_t offset, std::uint64_t bytes) {
@@ -350,6 +423,13 @@ void InstanceState::set_chunks(const std::string& path,
     const auto found = readable.find(path.substr(kScheme.size()));
     if (found != readable.end() && found->second.chunks.empty()) {
         found->second.chunks = std::move(chunks);
+    }
+}
+
+void InstanceState::read_whole_groups(const std::string& path) {
+    const MutexLock lock(mutex);
+    if (const auto found = readable.find(path.substr(kScheme.size())); found != readable.end()) {
+        found->second.reads_whole_groups = true;
     }
 }
 

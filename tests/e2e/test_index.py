@@ -1,0 +1,302 @@
+"""The same rows whatever answers: hot rows, parts with and without an index, a damaged index, and DuckDB on the JSON.
+
+Random texts, random conditions; MS_TEST_SEED repeats a run.
+"""
+import json
+import os
+import random
+import re
+import time
+
+import duckdb
+import pytest
+
+SEED = int(os.environ.get("MS_TEST_SEED") or time.time_ns() % 2**32)
+QUERIES = 120
+ROWS = 4_000
+PARTS = 4
+WORDS = ("error warn timeout connection refused to host user login failed retry circuit breaker half open cache miss hit "
+         "disk full read write ok done request response slow query plan Straße ÜBER naïve Привет ΩMEGA cafe café x_y "
+         "a b c1 dead beef cafe1 404 500 12345 7f3a9c01 deadbeef99 0x1f").split()
+LEVELS = ["info", "warn", "error", "debug"]
+
+
+def make_text(chance):
+    kind = chance.random()
+    if kind < 0.04:
+        return ""
+    words = [chance.choice(WORDS) for _ in range(chance.randint(1, 12))]
+    if kind < 0.3:
+        words.insert(chance.randint(0, len(words)), f"{chance.getrandbits(48):012x}")
+    if kind < 0.1:
+        words.append("L" * chance.randint(60, 90) + chance.choice("xyz"))
+    if chance.random() < 0.3:
+        words = [word.upper() for word in words]
+    return chance.choice([" ", " ", ", ", "-", "/", "\t"]).join(words) + chance.choice(["", ".", "!", " (end)"])
+
+
+def make_rows(chance):
+    base = time.time_ns() // 1000 - 3_600_000_000
+    rows = []
+    for seq in range(ROWS):
+        row = {"_timestamp": base + seq * 1000, "seq": seq, "level": chance.choice(LEVELS),
+               "service": f"svc-{chance.randint(0, 6)}", "trace_id": f"{chance.getrandbits(128):032x}", "n": chance.randint(0, 100)}
+        if chance.random() < 0.95:
+            row["message"] = make_text(chance)
+        if chance.random() < 0.3:
+            row["note"] = make_text(chance)
+        if chance.random() < 0.1:
+            row["level"] = None
+        rows.append(row)
+    return rows
+
+
+def quoted(text):
+    return "'" + text.replace("'", "''") + "'"
+
+
+def make_match(chance, rows):
+    terms = []
+    for _ in range(chance.randint(1, 3)):
+        kind = chance.random()
+        word = chance.choice(WORDS)
+        if kind < 0.2:
+            text = chance.choice(rows).get("message") or "x"
+            word = max(text.replace('"', " ").split() or ["x"], key=lambda _: chance.random())
+        if kind > 0.85:
+            word = word[:chance.randint(1, len(word))] + "*"
+        elif kind > 0.7:
+            word = f'"{word} {chance.choice(WORDS)}"'
+        terms.append(("-" if chance.random() < 0.2 else "") + word)
+    return quoted(" ".join(terms))
+
+
+def make_literal(chance, rows):
+    text = chance.choice(rows).get("message") or "time"
+    begin = chance.randint(0, max(0, len(text) - 2))
+    return text[begin:begin + chance.randint(1, 14)].replace("%", "").replace("_", "").replace("\\", "")
+
+
+def make_condition(chance, rows, depth=0):
+    if depth < 2 and chance.random() < 0.35:
+        joiner = chance.choice([" AND ", " OR "])
+        return "(" + joiner.join(make_condition(chance, rows, depth + 1) for _ in range(2)) + ")"
+    some = chance.choice(rows)
+    field = chance.choice(["message", "message", "note"])
+    kinds = [
+        lambda: f"match({field}, {make_match(chance, rows)})",
+        lambda: f"match({field}, {make_match(chance, rows)})",
+        lambda: f"NOT match({field}, {make_match(chance, rows)})",
+        lambda: f"{field} LIKE {quoted('%' + make_literal(chance, rows) + '%')}",
+        lambda: f"{field} LIKE {quoted(make_literal(chance, rows) + '%')}",
+        lambda: f"{field} LIKE {quoted('%' + make_literal(chance, rows) + '%' + make_literal(chance, rows))}",
+        lambda: f"message = {quoted(some.get('message') or '')}",
+        lambda: f"message <> {quoted(some.get('message') or '')}",
+        lambda: f"trace_id = '{some['trace_id']}'",
+        lambda: f"trace_id IN ('{some['trace_id']}', '{chance.choice(rows)['trace_id']}', 'none')",
+        lambda: f"level = '{chance.choice(LEVELS + ['fatal'])}'",
+        lambda: f"level <> '{chance.choice(LEVELS)}'",
+        lambda: f"level IN ('{chance.choice(LEVELS)}', '{chance.choice(LEVELS)}')",
+        lambda: f"service = 'svc-{chance.randint(0, 8)}'",
+        lambda: f"n > {chance.randint(0, 100)}",
+        lambda: "level IS NULL",
+    ]
+    return chance.choice(kinds)()
+
+
+def make_query(chance, rows):
+    condition = make_condition(chance, rows)
+    return chance.choice([
+        "SELECT count(*) FROM logs.app WHERE {}",
+        "SELECT seq FROM logs.app WHERE {} ORDER BY seq",
+        "SELECT level, count(*), sum(n) FROM logs.app WHERE {} GROUP BY level ORDER BY level NULLS LAST",
+        "SELECT seq, message, trace_id FROM logs.app WHERE {} ORDER BY _timestamp DESC LIMIT 10",
+        "SELECT count(*) FROM logs.app a JOIN logs.app b ON a.seq = b.seq + 1 WHERE {}",
+    ]).format(condition) if " JOIN " not in condition else condition
+
+
+def qualified(statement):
+    """In the self join the columns are those of a."""
+    if " JOIN " not in statement:
+        return statement
+    head, condition = statement.split(" WHERE ", 1)
+    for column in ("message", "note", "level", "trace_id", "service"):
+        for before, after in (("(", ","), ("", " ")):
+            condition = condition.replace(f"{before}{column}{after}", f"{before}a.{column}{after}")
+    condition = condition.replace("n > ", "a.n > ")
+    return f"{head} WHERE {condition}"
+
+
+def tokens_of(text):
+    """The rules of docs/formats/index.md for the letters that occur here."""
+    tokens, token = [], ""
+    for character in text.lower():
+        if character.isalnum() or character == "_" or ord(character) >= 0x80:
+            token += character
+        elif token:
+            tokens.append(token)
+            token = ""
+    return tokens + ([token] if token else [])
+
+
+def matches(text, query):
+    if text is None:
+        return False
+    tokens = tokens_of(text)
+    at = 0
+    while at < len(query):
+        if query[at] in " \t":
+            at += 1
+            continue
+        negated = query[at] == "-" and at + 1 < len(query) and query[at + 1] != " "
+        at += negated
+        if query[at] == '"':
+            end = query.index('"', at + 1)
+            wanted, prefix, at = tokens_of(query[at + 1:end]), False, end + 1
+        else:
+            end = min((query.find(mark, at) for mark in ' \t"' if query.find(mark, at) >= 0), default=len(query))
+            word = query[at:end]
+            wanted, prefix, at = tokens_of(word.removesuffix("*")), word.endswith("*"), end
+        if not wanted:
+            continue
+        size = len(wanted)
+        found = any(
+            tokens[i:i + size - 1] == wanted[:-1] and i + size <= len(tokens)
+            and (tokens[i + size - 1].startswith(wanted[-1]) if prefix else tokens[i + size - 1] == wanted[-1])
+            for i in range(len(tokens)))
+        if found == negated:
+            return False
+    return True
+
+
+def without_match(statement, rows):
+    """The statement for a database that does not know match: the rows that it is true of, by their numbers."""
+    def numbers(call):
+        table, field, query = call.group(1) or "", call.group(2), call.group(3).replace("''", "'")
+        found = [row["seq"] for row in rows if matches(row.get(field), query)]
+        return f"list_contains({found}::BIGINT[], {table}seq)"
+    return re.sub(r"match\((a\.)?(message|note), '((?:[^']|'')*)'\)", numbers, statement)
+
+
+@pytest.fixture(scope="module")
+def corpus():
+    print(f"MS_TEST_SEED={SEED}")
+    chance = random.Random(SEED)
+    rows = make_rows(chance)
+    queries = []
+    while len(queries) < QUERIES:
+        statement = qualified(make_query(chance, rows))
+        queries.append(statement)
+    return rows, queries
+
+
+@pytest.fixture(scope="module")
+def expected(corpus, tmp_path_factory):
+    rows, queries = corpus
+    path = tmp_path_factory.mktemp("corpus") / "rows.json"
+    path.write_text("\n".join(json.dumps({"note": None, "message": None, **row}) for row in rows))
+    database = duckdb.connect()
+    database.execute("CREATE SCHEMA logs")
+    columns = {"_timestamp": "BIGINT", "seq": "BIGINT", "level": "VARCHAR", "service": "VARCHAR", "trace_id": "VARCHAR",
+               "n": "BIGINT", "message": "VARCHAR", "note": "VARCHAR"}
+    database.execute(f"CREATE TABLE logs.app AS SELECT * FROM read_json('{path}', columns={columns}, format='newline_delimited')")
+    answers = {}
+    for statement in queries:
+        try:
+            answers[statement] = [list(row) for row in database.execute(without_match(statement, rows)).fetchall()]
+        except duckdb.Error as error:
+            raise AssertionError(f"{statement}: {error}") from error
+    return answers
+
+
+def compare(server, expected, what):
+    totals = {"index_parts": 0, "index_filters": 0}
+    for statement, rows in expected.items():
+        status, _, body = server.request("POST", "/api/v1/query", {"language": "sql", "statement": statement})
+        answer = json.loads(body)
+        if status == 400 and "no word to look for" in body.decode():
+            continue  # A random query of separators only.
+        assert status == 200, (what, SEED, statement, body)
+        assert answer["rows"] == rows, (what, SEED, statement, answer["stats"])
+        for name in totals:
+            totals[name] += answer["stats"][name]
+    return totals
+
+
+def load(server, rows):
+    for part in range(PARTS):
+        chunk = rows[part::PARTS]
+        server.ingest("app", chunk)
+        server.flush("app")
+
+
+def damage(path, chance):
+    content = bytearray(path.read_bytes())
+    kind = chance.randint(0, 3)
+    if kind == 0:
+        content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+    elif kind == 1:
+        for _ in range(40):
+            content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+    elif kind == 2:
+        content = content[:chance.randrange(len(content))]
+    else:
+        path.unlink()
+        return
+    path.write_bytes(content)
+
+
+def test_hot_rows(start, corpus, expected):
+    rows, _ = corpus
+    server = start("--set", "ingester.flush_interval_secs=3600")
+    server.ingest("app", rows)
+    assert compare(server, expected, "hot")["index_parts"] == 0
+
+
+def test_parts_without_an_index(start, corpus, expected):
+    server = start("--set", "ingester.index=false", "--set", "ingester.row_group_rows=1024")
+    load(server, corpus[0])
+    assert not list(server.data_dir.rglob("*.idx"))
+    assert compare(server, expected, "without index")["index_parts"] == 0
+
+
+@pytest.mark.parametrize("tail_mb", [32, 0])
+def test_parts_with_an_index(start, corpus, expected, tail_mb):
+    server = start("--set", "ingester.row_group_rows=1024", "--set", f"cache.tail_mb={tail_mb}")
+    load(server, corpus[0])
+    assert len(list(server.data_dir.rglob("*.idx"))) >= PARTS
+    totals = compare(server, expected, "with index")
+    assert totals["index_parts"] > PARTS * QUERIES // 4 and totals["index_filters"] > 0, totals
+    assert server.terminate() == 0
+
+
+def test_some_parts_have_an_index(start, corpus, expected):
+    rows, _ = corpus
+    server = start("--set", "ingester.index=false")
+    server.ingest("app", rows[::2])
+    server.flush("app")
+    server.terminate()
+    server = start("--set", "ingester.row_group_rows=1024")
+    server.ingest("app", rows[1::4])
+    server.flush("app")
+    server.ingest("app", rows[3::4])
+    assert compare(server, expected, "mixed")["index_parts"] > 0
+
+
+def test_a_damaged_index_changes_nothing(start, corpus, expected):
+    chance = random.Random(SEED + 1)
+    server = start("--set", "cache.tail_mb=0", "--set", "scrub.bytes_per_second=0")
+    load(server, corpus[0])
+    for path in server.data_dir.rglob("*.idx"):
+        damage(path, chance)
+    compare(server, expected, "damaged index")
+    assert "index of a part is damaged" in server.tail(2000)
+
+
+def test_an_absent_id_reads_no_part(start, corpus):
+    server = start("--set", "ingester.row_group_rows=1024")
+    load(server, corpus[0])
+    stats = server.query("SELECT * FROM logs.app WHERE trace_id = '7fffffffffffffffffffffffffffffff'")["stats"]
+    assert stats["index_parts"] == stats["parts_total"] == PARTS and stats["parts_skipped"] >= PARTS - 1, stats
+    counted = server.query("SELECT count(*) FROM logs.app WHERE match(message, 'timeout')")["stats"]
+    assert counted["index_filters"] == 1 and counted["scanned_rows"] == 0, counted
