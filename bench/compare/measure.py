@@ -64,6 +64,29 @@ def timed(pid, call):
     return result, (cpu_seconds(pid) - cpu) * 1000, wall * 1000
 
 
+class OtherWork:
+    """How many cores the other processes of the machine kept busy meanwhile, on average: noise of the measurement."""
+
+    def __init__(self):
+        self._busy, self._own, self._begin = busy_seconds(), own_seconds(), time.monotonic()
+
+    def cores(self, engine_seconds):
+        passed = time.monotonic() - self._begin
+        other = busy_seconds() - self._busy - (own_seconds() - self._own) - engine_seconds
+        return round(max(0.0, other) / passed, 2)
+
+
+def own_seconds():
+    """Of this process alone: that of the engines is counted by their process ids."""
+    return time.process_time()
+
+
+def busy_seconds():
+    fields = [int(text) for text in pathlib.Path("/proc/stat").read_text().splitlines()[0].split()[1:]]
+    user, nice, system, _, _, irq, softirq = fields[:7]
+    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
+
+
 def median(values):
     return round(statistics.median(values), 2)
 

@@ -6,6 +6,7 @@ import math
 
 FIELDS = ["_timestamp", "level", "service", "host", "method", "path", "status", "duration_us", "trace_id", "span_id",
           "user_id", "message"]
+NUMBERS = ("_timestamp", "status", "duration_us")
 BUCKET_US = 300 * 1_000_000
 NEWEST = 100
 TOP = 10
@@ -136,8 +137,11 @@ class Oracle:
 
 
 def canonical(row):
-    values = tuple(int(row[name]) if name in ("_timestamp", "status", "duration_us") else str(row[name]) for name in FIELDS)
-    return values
+    """A row as a tuple in the order of FIELDS: engines answer lists, the generator made objects."""
+    values = row if isinstance(row, list) else [row[name] for name in FIELDS]
+    if len(values) != len(FIELDS):
+        raise ValueError(f"a row of {len(values)} values")
+    return tuple(int(value) if name in NUMBERS else str(value) for name, value in zip(FIELDS, values, strict=True))
 
 
 def has_phrase(words, phrase):
