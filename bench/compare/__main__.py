@@ -10,6 +10,7 @@ Needs the server and the generator: scripts/build release molesignal ms_loggen
 """
 import argparse
 import datetime
+import http.client
 import json
 import os
 import pathlib
@@ -28,6 +29,7 @@ from queries import QUERIES
 
 DAY_SECONDS = 86400
 MIN_ROWS = 10_000
+FAILURES = (RuntimeError, OSError, ValueError, http.client.HTTPException)  # Of an engine; the others are still measured.
 
 
 def parse_arguments(arguments):
@@ -90,16 +92,18 @@ def load(engine, path):
 
 def measure_query(engine, oracle, query, statement, runs):
     """Every run's answer is compared; CPU and wall are the median of those after the first."""
-    costs, gets, wrong = [], None, None
+    costs, gets, wrong = [], [], None
     try:
         for _ in range(runs + 1):
-            (rows, gets), cpu, wall = measure.timed(engine.pid, lambda: engine.query(statement))
+            (rows, reads), cpu, wall = measure.timed(engine.pid, lambda: engine.query(statement))
             costs.append((cpu, wall))
+            gets.append(reads)
             wrong = wrong or oracle.compare(query, rows, engine.rank_tolerance)
-    except (RuntimeError, OSError, ValueError) as error:
+    except FAILURES as error:
         return {"error": str(error)[:500]}
     result = {"cpu_ms": measure.median([cpu for cpu, _ in costs[1:]]), "wall_ms": measure.median([wall for _, wall in costs[1:]]),
-              "first_cpu_ms": round(costs[0][0], 2), "first_wall_ms": round(costs[0][1], 2), "gets": gets}
+              "first_cpu_ms": round(costs[0][0], 2), "first_wall_ms": round(costs[0][1], 2),
+              "first_gets": gets[0], "gets": gets[-1]}
     return {**result, "wrong": wrong} if wrong else result
 
 
@@ -109,11 +113,9 @@ def measure_engine(engine, oracle, path, options):
         say(f"{engine.title}: skipped: {reason}")
         return {**entry, "skipped": reason}
     say(f"{engine.title}: loading")
-    started = False
     try:
         others = measure.OtherWork()
         engine.start()
-        started = True
         entry["version"] = engine.version
         figures = load(engine, path)
         say(f"{engine.title}: querying")
@@ -124,17 +126,20 @@ def measure_engine(engine, oracle, path, options):
         figures["query_rss_mb"] = measure.peak_rss_megabytes(engine.pid)
         figures["other_cores"] = others.cores(measure.cpu_seconds(engine.pid))
         return {**entry, **figures, "queries": answers}
-    except (RuntimeError, OSError, ValueError, TimeoutError) as error:
+    except FAILURES as error:
         say(f"{engine.title}: failed: {error}")
         return {**entry, "failed": str(error)[:1000]}
     finally:
-        if started:
+        if engine.pid is not None:
             engine.stop()
 
 
 def is_right(report):
-    return all("failed" not in entry and not any("wrong" in answer or "error" in answer for answer in entry.get("queries", {}).values())
-               for entry in report["engines"])
+    """Something was measured, nothing failed and no answer is wrong."""
+    engines = report["engines"]
+    answers = [answer for entry in engines for answer in entry.get("queries", {}).values()]
+    return bool(answers) and not any("failed" in entry for entry in engines) and not any(
+        "wrong" in answer or "error" in answer for answer in answers)
 
 
 def compare(options, scratch):
@@ -167,6 +172,8 @@ def main(arguments):
             say(f"kept {scratch}")
         else:
             shutil.rmtree(scratch, ignore_errors=True)
+    if not any("queries" in entry for entry in report["engines"]):
+        say("nothing was measured")
     print(reports.text(report))
     if options.json:
         pathlib.Path(options.json).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")

@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import pathlib
+import select
 import shutil
 import socket
 import subprocess
@@ -26,6 +27,8 @@ from server_process import ServerProcess  # noqa: E402
 PEERS = pathlib.Path(os.environ.get("PEERS_DIR", ROOT / ".deps/peers"))
 READY_SECONDS = 60
 QUERY_SECONDS = 300
+LOAD_SECONDS = 3600
+END_SECONDS = 60
 
 
 class Engine:
@@ -54,6 +57,16 @@ class Engine:
     def query(self, statement):
         """(rows as lists, GETs or None)"""
         raise NotImplementedError
+
+
+def end(process, ask):
+    """Asks our own process to end, and ends it if it does not."""
+    try:
+        ask()
+        process.wait(END_SECONDS)
+    except (OSError, subprocess.TimeoutExpired):
+        process.kill()
+        process.wait()
 
 
 def batches_of(path, batch_bytes):
@@ -113,9 +126,9 @@ class Ours(Engine):
 
     def start(self):
         self._server = ServerProcess(self.directory, self.arguments, binary=self.options.binary)
+        self.pid = self._server.process.pid
         if not self._server.wait_ready(READY_SECONDS):
             raise RuntimeError(f"the server ended at its start:\n{self._server.tail()}")
-        self.pid = self._server.process.pid
         done = subprocess.run([self.options.binary, "--version"], capture_output=True, text=True, check=False)
         self.version = (done.stdout.splitlines() or ["unknown"])[0].strip()
 
@@ -142,7 +155,8 @@ class Ours(Engine):
         return answer["rows"], answer["stats"]["object_gets"]
 
     def stop(self):
-        self._server.terminate()
+        end(self._server.process, self._server.process.terminate)
+        self._server.log.close()
 
 
 class OursWithoutIndex(Ours):
@@ -242,12 +256,7 @@ class VictoriaLogs(Engine):
         return [row_of(json.loads(line)) for line in body.splitlines() if line], None
 
     def stop(self):
-        self._process.terminate()
-        try:
-            self._process.wait(60)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        end(self._process, self._process.terminate)
         self._log.close()
 
 
@@ -296,6 +305,8 @@ class Embedded(Engine):
     def _ask(self, do, statement=None):
         self._process.stdin.write(json.dumps({"do": do, "statement": statement}) + "\n")
         self._process.stdin.flush()
+        if not select.select([self._process.stdout], [], [], LOAD_SECONDS if do == "run" else QUERY_SECONDS)[0]:
+            raise RuntimeError("no answer in time")
         answer = json.loads(self._process.stdout.readline() or '{"error": "the process ended"}')
         if "error" in answer:
             raise RuntimeError(answer["error"])
@@ -305,8 +316,8 @@ class Embedded(Engine):
         return self._ask("query", statement), None
 
     def stop(self):
-        self._process.stdin.close()
-        self._process.wait(60)
+        end(self._process, self._process.stdin.close)
+        self._process.stdout.close()
 
 
 class ClickHouse(Embedded):
