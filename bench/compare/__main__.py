@@ -103,7 +103,8 @@ def measure_query(engine, oracle, query, statement, runs):
         return {"error": str(error)[:500]}
     result = {"cpu_ms": measure.median([cpu for cpu, _ in costs[1:]]), "wall_ms": measure.median([wall for _, wall in costs[1:]]),
               "first_cpu_ms": round(costs[0][0], 2), "first_wall_ms": round(costs[0][1], 2),
-              "first_gets": gets[0], "gets": gets[-1]}
+              "first_gets": gets[0], "gets": gets[-1],
+              "estimate": query.shape == "percentile" and engine.rank_tolerance > 0}
     return {**result, "wrong": wrong} if wrong else result
 
 

@@ -32,7 +32,10 @@ END_SECONDS = 60
 
 
 class Engine:
-    """`key` is its name on the command line, `title` heads its column, `note` says how it was set up."""
+    """`key` is its name on the command line, `title` heads its column, `note` says how it was set up.
+
+    `rank_tolerance` is the share of ranks by which its percentiles may be off, for one that estimates them.
+    """
 
     key = title = note = ""
     rank_tolerance = 0.0

@@ -36,7 +36,9 @@ def cell(entry, query, cpu, wall):
     if "error" in answer:
         return "FAILED"
     numbers = f"{number(answer[cpu])} / {number(answer[wall])}"
-    return f"WRONG {numbers}" if "wrong" in answer else numbers
+    if "wrong" in answer:
+        return f"WRONG {numbers}"
+    return f"≈ {numbers}" if answer.get("estimate") else numbers
 
 
 def gets_of(entry, query):
