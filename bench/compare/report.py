@@ -4,6 +4,7 @@ import pathlib
 from queries import QUERIES
 
 BEGIN, END = "<!-- compare:begin -->", "<!-- compare:end -->"
+QUIET_CORES, QUIET_LOAD = 0.2, 2.0
 
 
 def tables(report):
@@ -55,6 +56,9 @@ def notes(report):
              f"{report['machine']['cores']} cores of {report['machine']['cpu']}, {report['machine']['memory_gb']} GB, "
              f"Linux {report['machine']['kernel']}; median of {report['runs']} runs after the first; "
              f"load average at the begin {report['load_average']:.1f}."]
+    busy = max((entry["other_cores"] for entry in report["engines"] if "other_cores" in entry), default=0.0)
+    if busy > QUIET_CORES or report["load_average"] > QUIET_LOAD:
+        lines.append(f"The machine was not quiet: other processes kept up to {busy} cores busy. CPU is an upper bound, wall time means little.")
     for entry in report["engines"]:
         if "skipped" in entry:
             lines.append(f"{entry['title']}: skipped: {entry['skipped']}")
