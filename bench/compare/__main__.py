@@ -44,6 +44,7 @@ def parse_arguments(arguments):
     parser.add_argument("--writers", type=int, default=4, help="connections that load")
     parser.add_argument("--batch-bytes", type=int, default=1 << 20, help="size of one request of the load")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="a setting of our server, besides its defaults")
     parser.add_argument("--binary", default=str(ROOT / "build/release/molesignal"), help="our server")
     parser.add_argument("--loggen", default=str(ROOT / "build/release/loggen"), help="the generator")
     options = parser.parse_args(arguments)

@@ -124,11 +124,17 @@ class Ours(Engine):
     note = "HTTP, synced log before each acknowledgement, Parquet and index"
     arguments = ()
 
+    def __init__(self, options, scratch):
+        super().__init__(options, scratch)
+        if options.set:
+            self.note += f"; with {', '.join(options.set)}"
+
     def unavailable(self):
         return None if pathlib.Path(self.options.binary).is_file() else f"no server at {self.options.binary}; build it or name it with --binary"
 
     def start(self):
-        self._server = ServerProcess(self.directory, self.arguments, binary=self.options.binary)
+        settings = [text for setting in self.options.set for text in ("--set", setting)]
+        self._server = ServerProcess(self.directory, [*self.arguments, *settings], binary=self.options.binary)
         self.pid = self._server.process.pid
         if not self._server.wait_ready(READY_SECONDS):
             raise RuntimeError(f"the server ended at its start:\n{self._server.tail()}")
@@ -152,9 +158,9 @@ class Ours(Engine):
     def query(self, statement):
         status, _, body = self._server.request("POST", "/api/v1/query", {"language": "sql", "statement": statement},
                                                timeout=QUERY_SECONDS)
-        if status != 200:
-            raise RuntimeError(f"{status}: {body[:300]!r}")
         answer = json.loads(body)
+        if status != 200:
+            raise RuntimeError(f"{status}: {answer.get('message')}")
         return answer["rows"], answer["stats"]["object_gets"]
 
     def stop(self):
