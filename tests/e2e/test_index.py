@@ -11,6 +11,8 @@ import time
 import duckdb
 import pytest
 
+import promises
+
 SEED = int(os.environ.get("MS_TEST_SEED") or time.time_ns() % 2**32)
 QUERIES = 120
 ROWS = 4_000
@@ -223,6 +225,10 @@ def compare(server, expected, what):
     return totals
 
 
+def record(expected, what):
+    promises.record("same-rows", f"e2e/index {what}", f"{what}: {len(expected)} random queries, 0 different answers", SEED)
+
+
 def load(server, rows):
     for part in range(PARTS):
         chunk = rows[part::PARTS]
@@ -251,6 +257,7 @@ def test_hot_rows(start, corpus, expected):
     server = start("--set", "ingester.flush_interval_secs=3600")
     server.ingest("app", rows)
     assert compare(server, expected, "hot")["index_parts"] == 0
+    record(expected, "rows in memory")
 
 
 def test_parts_without_an_index(start, corpus, expected):
@@ -267,6 +274,7 @@ def test_parts_with_an_index(start, corpus, expected, tail_mb):
     assert len(list(server.data_dir.rglob("*.idx"))) >= PARTS
     totals = compare(server, expected, "with index")
     assert totals["index_parts"] > PARTS * QUERIES // 4 and totals["index_filters"] > 0, totals
+    record(expected, "parts with an index")
     assert server.terminate() == 0
 
 
@@ -291,6 +299,7 @@ def test_a_damaged_index_changes_nothing(start, corpus, expected):
         damage(path, chance)
     compare(server, expected, "damaged index")
     assert "index of a part is damaged" in server.tail(2000)
+    record(expected, "parts with a damaged index")
 
 
 def test_an_absent_id_reads_no_part(start, corpus):
