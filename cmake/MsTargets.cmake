@@ -35,7 +35,8 @@ function(ms_warnings target)
   if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
     target_compile_options(${target} PRIVATE -Wshadow -Wthread-safety)
   else()
-    # g++ 12 takes MS_TRY in a lambda for a shadow, and a coroutine's frame for a mismatched delete.
-    target_compile_options(${target} PRIVATE -Wno-mismatched-new-delete)
+    # g++ 12 takes MS_TRY in a lambda for a shadow and a coroutine's frame for a mismatched delete, and does
+    # not take a cast to void for an answer that is left alone on purpose.
+    target_compile_options(${target} PRIVATE -Wno-mismatched-new-delete -Wno-unused-result)
   endif()
 endfunction()

@@ -58,8 +58,7 @@ public:
     /// 0 for NULL.
     static std::int64_t number(simdjson::dom::element row, std::size_t column) {
         std::int64_t value = 0;
-        static_cast<void>(row.at(column).get(value));
-        return value;
+        return row.at(column).get(value) == simdjson::SUCCESS ? value : 0;
     }
 
 private:
