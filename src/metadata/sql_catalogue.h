@@ -23,6 +23,7 @@ public:
     struct Database {
         SqlDialect dialect;
         std::string description;
+        std::shared_ptr<void> guard;  ///< Is destroyed after the connections; may be null.
         std::unique_ptr<SqlPool> writers;
         std::unique_ptr<SqlPool> readers;  ///< Null: readers use `writers`.
     };

@@ -23,6 +23,12 @@ Result<> prepare_file(const std::string& path) {
     if (state == SqliteFileState::kPlain) {
         MS_TRY_VOID(add_page_checksums(fs, path));
     }
+    if (state == SqliteFileState::kChecked) {
+        MS_TRY(const bool is_foreign, is_written_by_others(fs, path));
+        if (is_foreign) {
+            MS_TRY_VOID(accept_pages(fs, path));
+        }
+    }
     MS_TRY(const auto damage, find_journal_damage(fs, path));
     if (!damage.empty()) {
         // What SQLite drops is lost to the catalogue; the log knows what it has handed over, and
@@ -46,6 +52,7 @@ Result<std::unique_ptr<Catalogue>> open_sqlite_catalogue(const std::string& path
                      "store.meta.path must be the path of a file on a local disk");
     }
     MS_TRY_VOID(prepare_file(path));
+    MS_TRY(auto mark, OpenMark::make(path));
     const auto connect = [path, &clock](SqlAccess access) {
         return [path, &clock, access](const RequestContext& /*context*/) {
             return open_sqlite_connection(path, access, clock);
@@ -54,6 +61,7 @@ Result<std::unique_ptr<Catalogue>> open_sqlite_catalogue(const std::string& path
     SqlCatalogue::Database database{
         .dialect = sqlite_dialect(),
         .description = fmt::format("sqlite {}", path),
+        .guard = std::move(mark),
         .writers = std::make_unique<SqlPool>(
             connect(SqlAccess::kWrite), 1, "sqlite has one writer", clock),
         .readers = std::make_unique<SqlPool>(
@@ -81,6 +89,14 @@ Result<std::unique_ptr<Catalogue>> open_sqlite_catalogue_for_reading(const std::
                                  "of a server adds them",
                                  path));
     }
+    MS_TRY(const bool is_foreign, is_written_by_others(fs, path));
+    if (is_foreign) {
+        return Error(
+            ErrorCode::kConflict,
+            fmt::format("another program has written to the catalogue {} after a server was "
+                        "killed; the next start of a server checks it and takes it over",
+                        path));
+    }
     const auto connect = [path, &clock](const RequestContext& /*context*/) {
         return open_sqlite_connection(path, SqlAccess::kRead, clock);
     };
@@ -88,6 +104,7 @@ Result<std::unique_ptr<Catalogue>> open_sqlite_catalogue_for_reading(const std::
         SqlCatalogue::Database{
             .dialect = sqlite_dialect(),
             .description = fmt::format("sqlite {}", path),
+            .guard = nullptr,
             .writers = std::make_unique<SqlPool>(connect, 1, "sqlite readers", clock),
             .readers = nullptr},
         clock,

@@ -344,6 +344,41 @@ TEST_P(SqliteDamage, AnotherProgramsPagesAreNotTakenForOurs) {
     EXPECT_NE(seen.error().message().find("checksum"), std::string::npos) << seen.error().message();
 }
 
+TEST_P(SqliteDamage, WhatAnotherProgramTookOverFromTheLogIsAccepted) {
+    fill(2, 3);
+    const auto expected = *describe();
+    const auto database = content(path());
+    const auto log = content(journal());
+    close();
+    EXPECT_FALSE(*fs_.exists(path() + "-open")) << "closed cleanly";
+    // A killed server: the log and the mark are there. `sqlite3` looks into it and is closed.
+    restore(database, &log);
+    store(path() + "-open", {});
+    {
+        sqlite3* plain = nullptr;
+        ASSERT_EQ(sqlite3_open(path().c_str(), &plain), SQLITE_OK);
+        ASSERT_EQ(sqlite3_exec(plain, "SELECT count(*) FROM shards", nullptr, nullptr, nullptr),
+                  SQLITE_OK);
+        sqlite3_close(plain);
+    }
+    ASSERT_FALSE(*fs_.exists(journal()));
+    ASSERT_TRUE(*is_written_by_others(fs_, path()));
+    auto looking = open_sqlite_catalogue_for_reading(path(), clock_, random_);
+    ASSERT_FALSE(looking);
+    EXPECT_EQ(looking.error().code(), ErrorCode::kConflict) << looking.error().message();
+    ASSERT_OK(open());
+    EXPECT_EQ(*describe(), expected);
+    close();
+    ASSERT_OK(open());
+    EXPECT_EQ(*describe(), expected);
+    // Damage without such a visit stays damage.
+    close();
+    auto bad = content(path());
+    bad[bad.size() / 2] ^= std::byte{1};
+    restore(bad, nullptr);
+    EXPECT_FALSE(*is_written_by_others(fs_, path()));
+}
+
 INSTANTIATE_TEST_SUITE_P(Database, SqliteDamage, ::testing::Values("sqlite"), [](const auto& info) {
     return std::string(info.param);
 });

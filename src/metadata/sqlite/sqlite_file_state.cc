@@ -10,6 +10,7 @@
 
 #include "common/bytes.h"
 #include "common/log.h"
+#include "io/posix_fs.h"
 #include "metadata/sqlite/sqlite_checksums.h"
 #include "metadata/sqlite/sqlite_format.h"
 
@@ -89,6 +90,62 @@ Result<> write_checksums(FileSystem& fs, const std::string& path) {
     }
     MS_TRY_VOID(file->sync());
     return file->close();
+}
+
+std::string mark_path(const std::string& path) {
+    return path + "-open";
+}
+
+/// Whether every page of the file has its checksum.
+Result<bool> has_checksums(FileSystem& fs, const std::string& path) {
+    MS_TRY(const auto file, fs.open(path, OpenMode::kRead));
+    MS_TRY(const auto size, file->size());
+    ByteBuffer page(kSqlitePageBytesMin);
+    MS_TRY(const auto got, file->read_at(0, page));
+    const auto page_bytes = got < page.size() ? 0 : sqlite_page_size(page.data());
+    if (page_bytes == 0) {
+        return false;
+    }
+    page.resize(page_bytes);
+    for (std::uint64_t offset = 0; offset + page_bytes <= size; offset += page_bytes) {
+        MS_TRY_VOID(file->read_at(offset, page));
+        if (page_checksum(page, offset) !=
+            load_le<std::uint64_t>(page, page_bytes - kPageChecksumBytes)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/// SQLite's own look at all tables and indexes, without checksums.
+Result<> check_plainly(const std::string& path) {
+    sqlite3* raw = nullptr;
+    const int opened =
+        sqlite3_open_v2(path.c_str(), &raw, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, nullptr);
+    const std::unique_ptr<sqlite3, CloseDatabase> database(raw);
+    std::string found;
+    const auto note = [](void* out, int count, char** texts, char**) {
+        auto& text = *static_cast<std::string*>(out);
+        if (text.empty() && count > 0 && texts[0] != nullptr) {
+            text = texts[0];
+        }
+        return 0;
+    };
+    const int checked = opened != SQLITE_OK
+                            ? opened
+                            : sqlite3_exec(raw, "PRAGMA integrity_check(1)", note, &found, nullptr);
+    if (checked == SQLITE_CORRUPT || checked == SQLITE_NOTADB ||
+        (checked == SQLITE_OK && found != "ok")) {
+        return Error(ErrorCode::kCorruption,
+                     fmt::format("the catalogue {} is damaged: {}",
+                                 path,
+                                 checked == SQLITE_OK ? found : sqlite3_errstr(checked)));
+    }
+    if (checked != SQLITE_OK) {
+        return Error(ErrorCode::kUnavailable,
+                     fmt::format("check the catalogue {}: {}", path, sqlite3_errstr(checked)));
+    }
+    return {};
 }
 
 /// Walks the frames of a write-ahead log as SQLite's recovery does.
@@ -230,6 +287,55 @@ Result<> add_page_checksums(FileSystem& fs, const std::string& path) {
     MS_TRY_VOID(fs.rename(copy, path));
     MS_TRY_VOID(fs.sync_directory(parent_path(path)));
     log_info("the catalogue's pages have checksums now", {{"path", path}});
+    return {};
+}
+
+Result<std::shared_ptr<OpenMark>> OpenMark::make(const std::string& path) {
+    PosixFs fs;
+    if (!fs.exists(parent_path(path)).value_or(false)) {
+        return std::shared_ptr<OpenMark>();
+    }
+    MS_TRY(const bool exists, fs.exists(mark_path(path)));
+    if (!exists) {
+        MS_TRY_VOID(write_file_atomically(fs, mark_path(path), {}));
+    }
+    return std::shared_ptr<OpenMark>(new OpenMark(path));
+}
+
+OpenMark::~OpenMark() {
+    PosixFs fs;
+    // Another process may have it open still, or the log could not be taken over.
+    if (!fs.exists(path_ + "-wal").value_or(true)) {
+        (void)fs.remove(mark_path(path_));
+    }
+}
+
+Result<bool> is_written_by_others(FileSystem& fs, const std::string& path) {
+    MS_TRY(const bool is_marked, fs.exists(mark_path(path)));
+    if (!is_marked) {
+        return false;
+    }
+    auto log = fs.open(path + "-wal", OpenMode::kRead);
+    if (log) {
+        MS_TRY(const auto bytes, (*log)->size());
+        if (bytes > 0) {
+            return false;
+        }
+    } else if (log.error().code() != ErrorCode::kNotFound) {
+        return std::move(log).error();
+    }
+    MS_TRY(const bool good, has_checksums(fs, path));
+    return !good;
+}
+
+Result<> accept_pages(FileSystem& fs, const std::string& path) {
+    MS_TRY_VOID(check_plainly(path));
+    MS_TRY_VOID(write_checksums(fs, path));
+    log_warn(
+        "another program has written to the catalogue after this one was killed; SQLite finds the "
+        "file "
+        "whole, and it is taken as it is",
+        {{"path", path}});
     return {};
 }
 
