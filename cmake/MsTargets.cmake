@@ -36,7 +36,8 @@ function(ms_warnings target)
     target_compile_options(${target} PRIVATE -Wshadow -Wthread-safety)
   else()
     # g++ 12 takes MS_TRY in a lambda for a shadow and a coroutine's frame for a mismatched delete, and does
-    # not take a cast to void for an answer that is left alone on purpose.
-    target_compile_options(${target} PRIVATE -Wno-mismatched-new-delete -Wno-unused-result)
+    # not take a cast to void for an answer that is left alone on purpose; what it takes for uninitialized is not.
+    target_compile_options(${target} PRIVATE -Wno-mismatched-new-delete -Wno-unused-result
+                           -Wno-maybe-uninitialized)
   endif()
 endfunction()
