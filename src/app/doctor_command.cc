@@ -9,6 +9,7 @@
 #include "app/commands.h"
 #include "app/config_options.h"
 #include "app/text_table.h"
+#include "net/http.h"
 #include "roles/doctor.h"
 
 namespace molesignal {
@@ -34,19 +35,9 @@ std::string_view level_name(FindingLevel level) {
 }
 
 std::string json_string(std::string_view text) {
-    std::string out = "\"";
-    for (const char c : text) {
-        const auto byte = static_cast<unsigned char>(c);
-        if (c == '"' || c == '\\') {
-            out += '\\';
-            out += c;
-        } else if (byte < 0x20) {
-            out += fmt::format("\\u{:04x}", byte);
-        } else {
-            out += c;
-        }
-    }
-    return out + "\"";
+    std::string out;
+    append_json_string(out, text);
+    return out;
 }
 
 /// ok, warnings, failures.

@@ -5,6 +5,7 @@
 
 #include "app/commands.h"
 #include "app/text_table.h"
+#include "net/http.h"
 #include "wal/wal_inspect.h"
 
 namespace molesignal {
@@ -16,19 +17,9 @@ struct WalCommandOptions {
 };
 
 std::string json_text(std::string_view text) {
-    std::string out = "\"";
-    for (const char c : text) {
-        const auto byte = static_cast<unsigned char>(c);
-        if (c == '"' || c == '\\') {
-            out += '\\';
-            out += c;
-        } else if (byte < 0x20) {
-            out += fmt::format("\\u{:04x}", byte);
-        } else {
-            out += c;
-        }
-    }
-    return out + "\"";
+    std::string out;
+    append_json_string(out, text);
+    return out;
 }
 
 std::string json_list(const std::vector<std::string>& texts) {

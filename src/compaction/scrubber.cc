@@ -5,6 +5,7 @@
 #include <utility>
 
 #include <fmt/format.h>
+#include <xxhash.h>
 
 #include "common/log.h"
 
@@ -18,6 +19,11 @@ constexpr double kBurstSeconds = 5;
 constexpr int kFailuresMax = 3;
 constexpr std::chrono::seconds kSaveEvery{60};
 constexpr std::uint64_t kPositionBytesMax = 1024;
+constexpr std::string_view kPositionVersion = "1";
+
+std::string checksum_of(std::string_view text) {
+    return fmt::format("{:016x}", XXH3_64bits(text.data(), text.size()));
+}
 
 }  // namespace
 
@@ -217,7 +223,7 @@ void Scrubber::end_round() {
     save_position();
 }
 
-/// "<begin of the round in µs> <id of the last part done, or - at its end>".
+/// docs/formats/part.md, "Where the scrubber is".
 void Scrubber::load_position() {
     if (options_.position_file.empty()) {
         return;
@@ -227,15 +233,19 @@ void Scrubber::load_position() {
         return;  // Never scrubbed, or the round begins anew.
     }
     const auto text = as_text(*bytes);
-    const auto blank = text.find(' ');
-    std::int64_t begin = 0;
-    const auto [rest, problem] =
-        std::from_chars(text.data(), text.data() + std::min(blank, text.size()), begin);
-    if (blank == std::string_view::npos || problem != std::errc{} || rest != text.data() + blank) {
+    const auto end = text.rfind(' ');
+    const auto begin_at = text.find(' ');
+    const auto begin_end = text.find(' ', begin_at + 1);
+    if (begin_at == std::string_view::npos || begin_end >= end ||
+        text.substr(0, begin_at) != kPositionVersion ||
+        text.substr(end + 1) != checksum_of(text.substr(0, end))) {
+        log_warn("the scrubber's position cannot be read; its round begins anew",
+                 {{"path", options_.position_file}});
         return;
     }
-    round_begin_us_ = begin;
-    const auto position = text.substr(blank + 1);
+    const auto begin = text.substr(begin_at + 1, begin_end - begin_at - 1);
+    std::from_chars(begin.data(), begin.data() + begin.size(), round_begin_us_);
+    const auto position = text.substr(begin_end + 1, end - begin_end - 1);
     in_round_ = position != "-";
     after_ = in_round_ ? std::string(position) : std::string();
 }
@@ -245,7 +255,9 @@ void Scrubber::save_position() {
     if (options_.position_file.empty()) {
         return;
     }
-    const auto text = fmt::format("{} {}", round_begin_us_, in_round_ ? after_ : "-");
+    auto text =
+        fmt::format("{} {} {}", kPositionVersion, round_begin_us_, in_round_ ? after_ : "-");
+    text += " " + checksum_of(text);
     if (const auto written = write_file_atomically(fs_, options_.position_file, as_bytes(text));
         !written) {
         log_warn("the scrubber's position was not saved", {{"error", written.error().message()}});

@@ -198,6 +198,28 @@ TEST_F(ScrubberTest, GoesOnWhereItWasAfterARestart) {
     EXPECT_EQ(std::stod(metric("scrub_objects_total")), both) << "a round that ended stays ended";
 }
 
+TEST_F(ScrubberTest, APositionThatIsDamagedBeginsTheRoundAnew) {
+    for (int i = 0; i < 5; ++i) {
+        add_part(1000);
+    }
+    make();
+    seconds(10);
+    ASSERT_EQ(metric("scrub_objects_total"), "5");
+    make();
+    seconds(10);
+    ASSERT_EQ(metric("scrub_objects_total"), "5") << "the round has ended";
+    const auto good = *read_file(fs_, "scrub_position", 1024);
+    for (std::size_t at = 0; at < good.size(); ++at) {
+        auto bad = good;
+        bad[at] ^= std::byte{1};
+        ASSERT_TRUE(write_file_atomically(fs_, "scrub_position", bad));
+        make();
+        seconds(10);
+        ASSERT_EQ(std::stod(metric("scrub_objects_total")), 5.0 * static_cast<double>(at + 2))
+            << at;
+    }
+}
+
 TEST_F(ScrubberTest, AStoreThatDoesNotAnswerIsNoDamage) {
     add_part(100);
     add_part(100);

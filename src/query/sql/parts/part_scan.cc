@@ -105,13 +105,6 @@ public:
 
     const ScanSource& source() const { return *source_; }
     const Parts& parts() const { return parts_; }
-    /// Null: all rows of the object.
-    const RowSet* rows_of(const std::string& path) const {
-        const auto found = std::ranges::find_if(
-            parts_, [&](const auto& chosen) { return object_path(*chosen.part) == path; });
-        return found == parts_.end() ? nullptr : found->rows;
-    }
-
     /// Those that may hold a row for which all of `filters` are true, with these rows if an index
     /// knows them. A filter that the index has answered for every part is taken out of `filters`.
     duckdb::unique_ptr<MultiFileList> ComplexFilterPushdown(
@@ -380,8 +373,13 @@ public:
         duckdb::MultiFileGlobalState& state) override {
         auto& reader = data.reader->Cast<duckdb::ParquetReader>();
         state_->set_chunks(reader.GetFileName(), column_chunks(*reader.GetFileMetadata()));
-        if (const auto* rows = state.file_list.Cast<PartList>().rows_of(reader.GetFileName())) {
-            reader.deletion_filter = duckdb::make_uniq<ChosenRows>(*rows);
+        const auto& chosen =
+            state.file_list.Cast<PartList>().parts().at(reader.file_list_idx.GetIndex());
+        if (object_path(*chosen.part) != reader.GetFileName()) {
+            throw duckdb::InternalException("a reader has another part's place in the list");
+        }
+        if (chosen.rows != nullptr) {
+            reader.deletion_filter = duckdb::make_uniq<ChosenRows>(*chosen.rows);
         }
         const auto initialized = MultiFileReader::InitializeReader(
             data, bind_data, columns, column_ids, filters, context, state);
