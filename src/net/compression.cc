@@ -201,6 +201,7 @@ public:
         ZSTD_inBuffer input{in.data(), in.size(), 0};
         ZSTD_outBuffer output{window_.data(), room, 0};
         const auto hint = ZSTD_decompressStream(context_, &output, &input);
+        note_progress(in.first(input.pos), output.pos);
         in = in.subspan(input.pos);
         MS_TRY_VOID(window_.take(out, output.pos));
         if (ZSTD_isError(hint) != 0U) {
@@ -211,6 +212,7 @@ public:
         }
         in_frame_ = hint != 0;
         if (!in_frame_) {
+            MS_TRY_VOID(end_frame());
             MS_TRY_VOID(members_.add());
         }
         output_waits_ = in_frame_ && output.pos == room;
@@ -233,10 +235,35 @@ private:
         return byte == 0x28 || (byte & 0xf0U) == 0x50;
     }
 
+    void note_progress(Bytes in, std::size_t out_bytes) {
+        const auto wanted = std::min(in.size(), kFrameHeaderBytesMax - frame_header_.size());
+        frame_header_.insert(
+            frame_header_.end(), in.begin(), in.begin() + static_cast<std::ptrdiff_t>(wanted));
+        frame_bytes_ += out_bytes;
+    }
+    /// The library lets a frame end early with an empty block, if it gets it in pieces.
+    Result<> end_frame() {
+        const auto said = ZSTD_getFrameContentSize(frame_header_.data(), frame_header_.size());
+        const bool good = said == ZSTD_CONTENTSIZE_UNKNOWN || said == frame_bytes_;
+        auto ended =
+            good ? Result<>()
+                 : Error(ErrorCode::kInvalidArgument,
+                         fmt::format("malformed zstd content: a frame of {} bytes says that "
+                                     "it has {}",
+                                     frame_bytes_,
+                                     said));
+        frame_header_.clear();
+        frame_bytes_ = 0;
+        return ended;
+    }
+
+    static constexpr std::size_t kFrameHeaderBytesMax = 18;  ///< RFC 8878, 3.1.1; magic included.
     int window_log_max_;
     OutputWindow window_;
     MemberCount members_;
     ZSTD_DCtx* context_;
+    ByteBuffer frame_header_;        ///< The first bytes of the frame.
+    std::uint64_t frame_bytes_ = 0;  ///< Of its content so far.
     bool in_frame_ = false;
     bool output_waits_ = false;
 };

@@ -142,6 +142,22 @@ TEST(Compression, ZstdFormatsFromBeforeTheStandardAreRefused) {
     }
 }
 
+TEST(Compression, AZstdFrameThatEndsEarlyIsAnError) {
+    // It says that it has 27,514 bytes; then comes an empty last block.
+    constexpr unsigned char kFrame[] = {
+        0x28, 0xb5, 0x2f, 0xfd, 0x50, 0x2a, 0x7a, 0x6b, 0x05, 0x00, 0x00};
+    for (const std::size_t piece : {std::size_t{1}, std::size_t{5}, std::size(kFrame)}) {
+        const auto decoder = StreamDecoder::make(ContentCoding::kZstd, {.bytes_max = 1 << 20});
+        std::string out;
+        bool good = true;
+        for (std::size_t at = 0; good && at < std::size(kFrame); at += piece) {
+            const auto size = std::min(piece, std::size(kFrame) - at);
+            good = decoder->write(std::as_bytes(std::span(kFrame + at, size)), out).has_value();
+        }
+        EXPECT_FALSE(good && decoder->finish()) << piece;
+    }
+}
+
 TEST(Compression, RawDeflateIsRecognised) {
     for (const std::size_t lines : {std::size_t{1}, std::size_t{1000}}) {
         const auto text = sample_text(lines);
