@@ -4,22 +4,11 @@
 #include <utility>
 
 #include <fmt/format.h>
-#include <xxhash.h>
 
 namespace molesignal {
 
-struct ObjectVerification::Hash {
-    XXH3_state_t* state = XXH3_createState();
-    Hash() { XXH3_64bits_reset(state); }
-    ~Hash() { XXH3_freeState(state); }
-    Hash(const Hash&) = delete;
-    Hash& operator=(const Hash&) = delete;
-};
-
 ObjectVerification::ObjectVerification(ObjectStore& objects, PartObject object)
-    : objects_(objects), object_(std::move(object)), hash_(std::make_unique<Hash>()) {}
-
-ObjectVerification::~ObjectVerification() = default;
+    : objects_(objects), object_(std::move(object)) {}
 
 Error ObjectVerification::damaged(std::string_view what) const {
     return Error(ErrorCode::kCorruption, fmt::format("object {}: {}", object_.key, what));
@@ -50,11 +39,11 @@ Result<std::uint64_t> ObjectVerification::read_next(const RequestContext& contex
         return damaged(
             fmt::format("it has {} bytes, the catalogue says {}", offset_ + got->size(), size));
     }
-    XXH3_64bits_update(hash_->state, got->data(), got->size());
+    hash_.update(*got);
     offset_ += got->size();
     if (is_last) {
         is_done_ = true;
-        if (XXH3_64bits_digest(hash_->state) != object_.xxh3) {
+        if (hash_.digest() != object_.xxh3) {
             return damaged("its hash is not the catalogue's");
         }
     }

@@ -1,11 +1,11 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <string>
 
 #include "common/request_context.h"
 #include "common/result.h"
+#include "common/xxh3.h"
 #include "metadata/catalogue.h"
 #include "objectstore/object_store.h"
 
@@ -16,9 +16,6 @@ namespace molesignal {
 class ObjectVerification {
 public:
     ObjectVerification(ObjectStore& objects, PartObject object);
-    ~ObjectVerification();
-    ObjectVerification(const ObjectVerification&) = delete;
-    ObjectVerification& operator=(const ObjectVerification&) = delete;
 
     /// Reads the next bytes, at most `bytes_max`, and returns how many. kCorruption: the object is
     /// missing, has another size or another content, as the message says. Other errors: the store
@@ -27,12 +24,11 @@ public:
     bool is_done() const { return is_done_; }
 
 private:
-    struct Hash;
     Error damaged(std::string_view what) const;
 
     ObjectStore& objects_;
     PartObject object_;
-    std::unique_ptr<Hash> hash_;
+    Xxh3 hash_;
     std::uint64_t offset_ = 0;
     bool is_done_ = false;
 };

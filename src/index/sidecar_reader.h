@@ -11,19 +11,9 @@
 #include "index/index_query.h"
 #include "index/row_set.h"
 #include "index/sidecar_format.h"
+#include "io/range_reader.h"
 
 namespace molesignal {
-
-/// Where the bytes of one sidecar come from; implemented by the caller, over an object store, a
-/// cache or memory. Used by one thread at a time.
-class RangeReader {
-public:
-    virtual ~RangeReader() = default;
-    /// Bytes of the whole object.
-    virtual std::uint64_t size() const = 0;
-    /// Exactly `length` bytes from `offset`, which lie in the object. Its errors end the look-up.
-    virtual Result<ByteBuffer> read(std::uint64_t offset, std::uint64_t length) = 0;
-};
 
 /// What look-ups read; they add to it.
 struct SidecarReadStats {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <string>
 
 #include "common/assert.h"
 #include "common/crc32c.h"
@@ -26,6 +27,10 @@ bool is_text_field_name(std::string_view name) {
     std::string folded;
     fold_case(name, folded);
     return std::ranges::find(kTextFields, folded) != kTextFields.end();
+}
+
+bool is_text_field(std::string_view name, const std::vector<std::string>& text_fields) {
+    return is_text_field_name(name) || std::ranges::find(text_fields, name) != text_fields.end();
 }
 
 SidecarWriter::SidecarWriter(SidecarWriterOptions options, std::shared_ptr<MemoryBudget> memory)

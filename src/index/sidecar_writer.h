@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -17,6 +18,8 @@ namespace molesignal {
 /// Whether a field of this name is taken to hold texts, to be searched by words: body, message,
 /// msg, log, _msg, text, error, exception, stacktrace, in any case.
 bool is_text_field_name(std::string_view name);
+/// Whether a field is to be searched by words: its stream says so, or its name does.
+bool is_text_field(std::string_view name, const std::vector<std::string>& text_fields);
 
 struct SidecarWriterOptions {
     /// Ends of the part's row groups, ascending; the last is the number of rows.

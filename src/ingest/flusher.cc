@@ -9,6 +9,7 @@
 #include "common/log.h"
 #include "ingest/part_index.h"
 #include "metadata/part_footer.h"
+#include "metadata/part_key.h"
 #include "objectstore/verify_object.h"
 #include "parquet/part_plan.h"
 #include "parquet/part_writer.h"
@@ -30,27 +31,6 @@ std::int64_t floor_us(std::int64_t nanos) {
     return nanos / 1000 - (nanos % 1000 < 0 ? 1 : 0);
 }
 
-/// `{org}/{type}/{stream}/{yyyy}/{mm}/{dd}/{ulid}.parquet`, the day of the part's newest row.
-std::string object_key(const StreamInfo& stream, std::int64_t time_ns, const std::string& ulid) {
-    const auto day =
-        std::chrono::floor<std::chrono::days>(std::chrono::sys_time<std::chrono::microseconds>(
-            std::chrono::microseconds(floor_us(time_ns))));
-    const std::chrono::year_month_day date(day);
-    return fmt::format("{}/{}/{}/{:04}/{:02}/{:02}/{}.parquet",
-                       stream.org.value,
-                       stream_type_name(stream.type),
-                       stream.id.value,
-                       static_cast<int>(date.year()),
-                       static_cast<unsigned>(date.month()),
-                       static_cast<unsigned>(date.day()),
-                       ulid);
-}
-
-/// `{…}/{ulid}.idx` beside `{…}/{ulid}.parquet`.
-std::string index_key(const std::string& part_key) {
-    return part_key.substr(0, part_key.rfind('.')) + ".idx";
-}
-
 PartObject describe_object(std::string kind, std::string key, Bytes content) {
     return {.kind = std::move(kind),
             .key = std::move(key),
@@ -70,7 +50,7 @@ PartInfo describe_part(const Shard& shard,
     part.stream = shard.stream().id;
     part.objects.push_back(describe_object("parquet", key, written.file));
     if (!index.empty()) {
-        part.objects.push_back(describe_object("index", index_key(key), index));
+        part.objects.push_back(describe_object("index", index_object_key(key), index));
     }
     part.rows = static_cast<std::int64_t>(written.rows);
     part.raw_bytes = static_cast<std::int64_t>(frozen.raw_bytes() * written.rows / flush_rows);
@@ -210,15 +190,15 @@ Result<> Flusher::store_parts(const RequestContext& context, Shard& shard, const
         plan_parts(rows.chunks, attempt.planned_at, options_.rows_per_group, options_.parts_max);
     if (attempt.object_keys.empty()) {
         for (const auto& slice : slices) {
-            attempt.object_keys.push_back(
-                object_key(shard.stream(), slice.time_max_ns, make_ulid(clock_.now(), random_)));
+            attempt.object_keys.push_back(part_object_key(
+                shard.stream(), slice.time_max_ns, make_ulid(clock_.now(), random_)));
         }
     }
     MS_ASSERT(attempt.object_keys.size() == slices.size());
     auto all_keys = attempt.object_keys;
     for (const auto& key : attempt.object_keys) {
         if (options_.writes_index) {
-            all_keys.push_back(index_key(key));
+            all_keys.push_back(index_object_key(key));
         }
     }
     MS_TRY_VOID(catalogue_.add_flush_intent(context,
@@ -308,9 +288,9 @@ Result<> Flusher::store_part(const RequestContext& context,
     if (attempt.encoded_index.empty()) {
         return {};
     }
-    MS_TRY_VOID(objects_.put(context, index_key(key), attempt.encoded_index));
+    MS_TRY_VOID(objects_.put(context, index_object_key(key), attempt.encoded_index));
     MS_PASS_FAILPOINT(flush_index_put);
-    return verify_object(context, objects_, index_key(key), attempt.encoded_index);
+    return verify_object(context, objects_, index_object_key(key), attempt.encoded_index);
 }
 
 }  // namespace molesignal

@@ -43,10 +43,6 @@ const HotColumnView& any_of(const Views& views) {
     return **std::ranges::find_if(views, [](const auto* view) { return view != nullptr; });
 }
 
-bool is_text_field(std::string_view name, const std::vector<std::string>& text_fields) {
-    return is_text_field_name(name) || std::ranges::find(text_fields, name) != text_fields.end();
-}
-
 class PartIndex {
 public:
     PartIndex(const PartSlice& slice,

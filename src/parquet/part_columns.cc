@@ -2,12 +2,10 @@
 
 #include <algorithm>
 #include <bit>
-#include <cmath>
 #include <cstring>
 #include <unordered_map>
 
 #include <arrow/api.h>
-#include <fmt/format.h>
 
 #include "common/assert.h"
 #include "parquet/slot_lookup.h"
@@ -18,7 +16,6 @@ namespace {
 /// A dictionary larger than this share of its rows costs more than it saves.
 constexpr std::uint64_t kRowsPerEntry = 4;
 constexpr std::size_t kDictionaryMax = 1U << 16U;
-constexpr std::size_t kZoneBytes = 64;
 
 template <class T>
 T value_of(arrow::Result<T> result) {
@@ -53,70 +50,6 @@ std::int64_t floor_us(std::int64_t nanos) {
     return nanos / 1000 - (nanos % 1000 < 0 ? 1 : 0);
 }
 
-/// `value` cut to at most kZoneBytes, between two characters.
-std::string_view cut_text(std::string_view value) {
-    if (value.size() <= kZoneBytes) {
-        return value;
-    }
-    auto size = kZoneBytes;
-    while (size > 0 && (static_cast<unsigned char>(value[size]) & 0xc0U) == 0x80U) {
-        --size;
-    }
-    return value.substr(0, size);
-}
-
-void append_utf8(std::string& out, std::uint32_t character) {
-    if (character < 0x80) {
-        out.push_back(static_cast<char>(character));
-    } else if (character < 0x800) {
-        out.push_back(static_cast<char>(0xc0U | character >> 6U));
-        out.push_back(static_cast<char>(0x80U | (character & 0x3fU)));
-    } else if (character < 0x10000) {
-        out.push_back(static_cast<char>(0xe0U | character >> 12U));
-        out.push_back(static_cast<char>(0x80U | (character >> 6U & 0x3fU)));
-        out.push_back(static_cast<char>(0x80U | (character & 0x3fU)));
-    } else {
-        out.push_back(static_cast<char>(0xf0U | character >> 18U));
-        out.push_back(static_cast<char>(0x80U | (character >> 12U & 0x3fU)));
-        out.push_back(static_cast<char>(0x80U | (character >> 6U & 0x3fU)));
-        out.push_back(static_cast<char>(0x80U | (character & 0x3fU)));
-    }
-}
-
-/// Takes the last character of valid UTF-8 off.
-std::uint32_t take_last(std::string& text) {
-    auto at = text.size() - 1;
-    while (at > 0 && (static_cast<unsigned char>(text[at]) & 0xc0U) == 0x80U) {
-        --at;
-    }
-    const auto bytes = text.size() - at;
-    auto character = static_cast<std::uint32_t>(static_cast<unsigned char>(text[at]));
-    character &= bytes == 1 ? 0x7fU : 0xffU >> (bytes + 1);
-    for (auto i = at + 1; i < text.size(); ++i) {
-        character = character << 6U | (static_cast<unsigned char>(text[i]) & 0x3fU);
-    }
-    text.resize(at);
-    return character;
-}
-
-/// The text, or if it is too long a shorter one that is above every text with the same beginning;
-/// false if there is none.
-bool round_up(std::string& value) {
-    if (value.size() <= kZoneBytes) {
-        return true;
-    }
-    value.resize(cut_text(value).size());
-    while (!value.empty()) {
-        const auto last = take_last(value);
-        if (last < 0x10ffff) {
-            // The surrogates are no characters.
-            append_utf8(value, last == 0xd7ff ? 0xe000 : last + 1);
-            return true;
-        }
-    }
-    return false;
-}
-
 }  // namespace
 
 PartColumn::PartColumn(std::string column_name,
@@ -124,14 +57,23 @@ PartColumn::PartColumn(std::string column_name,
                        FieldType type,
                        std::vector<const HotColumnView*> views,
                        std::span<const RowRef> rows,
-                       arrow::MemoryPool& pool)
-    : pool_(pool), name_(std::move(column_name)), id_(id), type_(type), views_(std::move(views)) {
-    coded_ = is_variable_width(type_) && type_ != FieldType::kBytes;
+                       arrow::MemoryPool& pool,
+                       bool may_code)
+    : pool_(pool),
+      name_(std::move(column_name)),
+      id_(id),
+      type_(type),
+      views_(std::move(views)),
+      bounds_(type) {
+    bool is_anywhere = false;
+    coded_ = may_code && is_variable_width(type_) && type_ != FieldType::kBytes;
     for (const auto* view : views_) {
         if (view != nullptr) {
+            is_anywhere = true;
             coded_ = coded_ && view->encoding == HotEncoding::kDictionary;
         }
     }
+    coded_ = coded_ && is_anywhere;
     if (coded_) {
         build_dictionary(rows);
     }
@@ -184,6 +126,7 @@ void PartColumn::build_dictionary(std::span<const RowRef> rows) {
     arrow::StringBuilder builder(&pool_);
     for (const auto value : dictionary_values_) {
         MS_ASSERT(builder.Append(value).ok());
+        bounds_.cover_text(value);
     }
     dictionary_ = value_of(builder.Finish());
 }
@@ -217,47 +160,6 @@ std::shared_ptr<arrow::Array> PartColumn::gather(std::span<const RowRef> rows) {
     return coded_ ? gather_coded(rows, slots) : gather_plain(rows, slots);
 }
 
-void PartColumn::note_number(std::uint64_t bits) {
-    if (values_++ == 0) {
-        min_bits_ = bits;
-        max_bits_ = bits;
-        has_nan_ =
-            has_nan_ || (type_ == FieldType::kFloat64 && std::isnan(std::bit_cast<double>(bits)));
-        return;
-    }
-    switch (type_) {
-        case FieldType::kFloat64: {
-            const auto value = std::bit_cast<double>(bits);
-            has_nan_ = has_nan_ || std::isnan(value);
-            min_bits_ = value < std::bit_cast<double>(min_bits_) ? bits : min_bits_;
-            max_bits_ = value > std::bit_cast<double>(max_bits_) ? bits : max_bits_;
-            break;
-        }
-        case FieldType::kUint64:
-            min_bits_ = std::min(min_bits_, bits);
-            max_bits_ = std::max(max_bits_, bits);
-            break;
-        default: {
-            const auto value = static_cast<std::int64_t>(bits);
-            min_bits_ = value < static_cast<std::int64_t>(min_bits_) ? bits : min_bits_;
-            max_bits_ = value > static_cast<std::int64_t>(max_bits_) ? bits : max_bits_;
-        }
-    }
-}
-
-void PartColumn::note_text(std::string_view value) {
-    if (values_++ == 0) {
-        min_text_ = value;
-        max_text_ = value;
-        return;
-    }
-    if (value < min_text_) {
-        min_text_ = value;
-    } else if (value > max_text_) {
-        max_text_ = value;
-    }
-}
-
 std::shared_ptr<arrow::Array> PartColumn::gather_fixed(std::span<const RowRef> rows,
                                                        const SlotLookup& slots) {
     Validity validity(rows.size(), pool_);
@@ -279,7 +181,7 @@ std::shared_ptr<arrow::Array> PartColumn::gather_fixed(std::span<const RowRef> r
             continue;
         }
         const auto bits = views_[rows[i].chunk()]->fixed[slot];
-        note_number(bits);
+        bounds_.add_number(bits);
         if (is_bool) {
             values->mutable_data()[i / 8] |= static_cast<std::uint8_t>((bits & 1U) << (i % 8));
         } else {
@@ -288,7 +190,7 @@ std::shared_ptr<arrow::Array> PartColumn::gather_fixed(std::span<const RowRef> r
                            : bits;
         }
     }
-    nulls_ += static_cast<std::uint64_t>(validity.nulls());
+    bounds_.add_nulls(static_cast<std::uint64_t>(validity.nulls()));
     const auto nulls = validity.nulls();
     return arrow::MakeArray(
         arrow::ArrayData::Make(arrow_type(), count, {validity.take(), values}, nulls));
@@ -316,9 +218,9 @@ std::shared_ptr<arrow::Array> PartColumn::gather_plain(std::span<const RowRef> r
         // plan_parts ends a row group long before.
         MS_ASSERT(bytes <= INT32_MAX);
         if (bounded) {
-            note_text(texts[i]);
+            bounds_.add_text(texts[i]);
         } else {
-            ++values_;
+            bounds_.add_values(1);
         }
     }
     ends[rows.size()] = static_cast<std::int32_t>(bytes);
@@ -330,7 +232,7 @@ std::shared_ptr<arrow::Array> PartColumn::gather_plain(std::span<const RowRef> r
             to += text.size();
         }
     }
-    nulls_ += static_cast<std::uint64_t>(validity.nulls());
+    bounds_.add_nulls(static_cast<std::uint64_t>(validity.nulls()));
     const auto nulls = validity.nulls();
     return arrow::MakeArray(
         arrow::ArrayData::Make(arrow_type(), count, {validity.take(), offsets, data}, nulls));
@@ -352,45 +254,13 @@ std::shared_ptr<arrow::Array> PartColumn::gather_coded(std::span<const RowRef> r
         }
         const auto chunk = rows[i].chunk();
         codes[i] = part_codes_[chunk][views_[chunk]->codes[slot]];
-        ++values_;
+        bounds_.add_values(1);
     }
-    nulls_ += static_cast<std::uint64_t>(validity.nulls());
+    bounds_.add_nulls(static_cast<std::uint64_t>(validity.nulls()));
     const auto nulls = validity.nulls();
     auto data = arrow::ArrayData::Make(arrow_type(), count, {validity.take(), indices}, nulls);
     data->dictionary = dictionary_->data();
     return arrow::MakeArray(data);
-}
-
-bool PartColumn::zone(WrittenZone& zone) const {
-    if (values_ == 0 || has_nan_ || type_ == FieldType::kBytes || type_ == FieldType::kJson) {
-        return false;
-    }
-    zone.field = id_;
-    zone.null_count = nulls_;
-    const auto number = [this](std::uint64_t bits) {
-        switch (type_) {
-            case FieldType::kUint64:
-                return fmt::format("{}", bits);
-            case FieldType::kFloat64:
-                return fmt::format("{}", std::bit_cast<double>(bits));
-            default:
-                return fmt::format("{}", static_cast<std::int64_t>(bits));
-        }
-    };
-    if (!is_variable_width(type_)) {
-        zone.min = number(min_bits_);
-        zone.max = number(max_bits_);
-        return true;
-    }
-    auto smallest = min_text_;
-    auto largest = max_text_;
-    if (coded_) {
-        smallest = *std::ranges::min_element(dictionary_values_);
-        largest = *std::ranges::max_element(dictionary_values_);
-    }
-    zone.min = std::string(cut_text(smallest));
-    zone.max = std::string(largest);
-    return round_up(zone.max);
 }
 
 }  // namespace molesignal

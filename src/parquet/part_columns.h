@@ -10,6 +10,7 @@
 #include "model/schema.h"
 #include "parquet/part_plan.h"
 #include "parquet/part_writer.h"
+#include "parquet/zone_bounds.h"
 
 namespace arrow {
 class Array;
@@ -26,13 +27,15 @@ class SlotLookup;
 class PartColumn {
 public:
     /// `rows` are all rows that will be gathered; used during the call only. `pool` outlives the
-    /// column and its arrays.
+    /// column and its arrays. `views` may all be null: every row is. Without `may_code` arrays have
+    /// no dictionary.
     PartColumn(std::string column_name,
                FieldId id,
                FieldType type,
                std::vector<const HotColumnView*> views,
                std::span<const RowRef> rows,
-               arrow::MemoryPool& pool);
+               arrow::MemoryPool& pool,
+               bool may_code = true);
 
     /// Whether any of `rows` has a value in `views` (by chunk).
     static bool has_value(std::span<const HotColumnView* const> views,
@@ -48,8 +51,8 @@ public:
     /// The values of `rows`, in that order.
     std::shared_ptr<arrow::Array> gather(std::span<const RowRef> rows);
 
-    /// Bounds over everything gathered; nothing if there are none (all null, NaN, bytes, JSON).
-    bool zone(WrittenZone& zone) const;
+    /// Over everything gathered; their texts lie in the views.
+    const ZoneBounds& bounds() const { return bounds_; }
 
 private:
     std::shared_ptr<arrow::Array> gather_fixed(std::span<const RowRef> rows,
@@ -59,8 +62,6 @@ private:
     std::shared_ptr<arrow::Array> gather_coded(std::span<const RowRef> rows,
                                                const SlotLookup& slots);
     void build_dictionary(std::span<const RowRef> rows);
-    void note_number(std::uint64_t bits);
-    void note_text(std::string_view value);
 
     arrow::MemoryPool& pool_;
     std::string name_;
@@ -71,14 +72,7 @@ private:
     std::vector<std::vector<std::int32_t>> part_codes_;  ///< By chunk and the chunk's code.
     std::shared_ptr<arrow::Array> dictionary_;
     std::vector<std::string_view> dictionary_values_;
-
-    std::uint64_t values_ = 0;
-    std::uint64_t nulls_ = 0;
-    bool has_nan_ = false;
-    std::uint64_t min_bits_ = 0;
-    std::uint64_t max_bits_ = 0;
-    std::string_view min_text_;
-    std::string_view max_text_;
+    ZoneBounds bounds_;
 };
 
 }  // namespace molesignal

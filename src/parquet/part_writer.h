@@ -35,9 +35,8 @@ struct WrittenRowGroup {
     std::uint64_t byte_end = 0;  ///< One past its last byte.
 };
 
-/// A part as one Parquet file in memory (docs/formats/part.md).
-struct WrittenPart {
-    ByteBuffer file;
+/// What a part's Parquet file holds.
+struct PartShape {
     std::uint64_t rows = 0;
     std::int64_t time_min_ns = 0;
     std::int64_t time_max_ns = 0;
@@ -47,6 +46,11 @@ struct WrittenPart {
     std::vector<WrittenZone> zone_maps;
     std::vector<WrittenRowGroup> row_groups;
     std::string sort_order;
+};
+
+/// A part as one Parquet file in memory (docs/formats/part.md).
+struct WrittenPart : PartShape {
+    ByteBuffer file;
 };
 
 /// Writes the rows of `slice`. `schema` has an id for every (name, type) of the chunks but

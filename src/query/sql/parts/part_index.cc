@@ -1,6 +1,7 @@
 #include "query/sql/parts/part_index.h"
 
 #include <algorithm>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -71,38 +72,66 @@ Result<SidecarReader> open_sidecar(InstanceState& state, const PartObject& objec
 
 }  // namespace
 
-PartIndex::PartIndex(InstanceState& state, const PartObject& object, SidecarReader reader)
-    : state_(state),
-      key_(object.key),
-      bytes_(static_cast<std::uint64_t>(object.bytes)),
-      reader_(std::move(reader)) {}
-
 std::optional<PartIndex> PartIndex::find(InstanceState& state, const PartInfo& part) {
-    const auto object = std::ranges::find(part.objects, "index", &PartObject::kind);
-    if (object == part.objects.end()) {
+    PartIndex index(state);
+    std::uint64_t rows = 0;
+    for (const auto& object : part.objects) {
+        if (object.kind != "index") {
+            continue;
+        }
+        auto reader = open_sidecar(state, object);
+        if (!reader) {
+            log_unusable(object.key, reader.error());
+            return std::nullopt;
+        }
+        rows += reader->rows();
+        index.segments_.push_back({.key = object.key,
+                                   .bytes = static_cast<std::uint64_t>(object.bytes),
+                                   .reader = std::move(*reader)});
+    }
+    if (index.segments_.empty()) {
         return std::nullopt;
     }
-    auto reader = open_sidecar(state, *object);
-    if (reader && reader->rows() != static_cast<std::uint64_t>(part.rows)) {
-        reader = Error(ErrorCode::kCorruption,
-                       fmt::format("it is of {} rows, the part has {}", reader->rows(), part.rows));
-    }
-    if (!reader) {
-        log_unusable(object->key, reader.error());
+    if (rows != static_cast<std::uint64_t>(part.rows)) {
+        log_unusable(index.segments_.front().key,
+                     Error(ErrorCode::kCorruption,
+                           fmt::format("it is of {} rows, the part has {}", rows, part.rows)));
         return std::nullopt;
     }
-    return PartIndex(state, *object, std::move(*reader));
+    return index;
+}
+
+RowSelection PartIndex::select_in(const Segment& segment, const IndexQuery& query) {
+    ObjectRanges ranges(state_, segment.key, segment.bytes);
+    SidecarReadStats stats;
+    auto selection = segment.reader.select(ranges, query, stats);
+    if (!selection) {
+        log_unusable(segment.key, selection.error());
+        return RowSelection::unknown(segment.reader.rows());
+    }
+    return std::move(*selection);
 }
 
 RowSelection PartIndex::select(const IndexQuery& query) {
-    ObjectRanges ranges(state_, key_, bytes_);
-    SidecarReadStats stats;
-    auto selection = reader_.select(ranges, query, stats);
-    if (!selection) {
-        log_unusable(key_, selection.error());
-        return RowSelection::unknown(reader_.rows());
+    if (segments_.size() == 1) {
+        return select_in(segments_.front(), query);
     }
-    return std::move(*selection);
+    std::vector<RowRange> ranges;
+    std::uint32_t rows = 0;
+    bool is_exact = true;
+    for (const auto& segment : segments_) {
+        const auto selection = select_in(segment, query);
+        is_exact = is_exact && selection.exact;
+        for (const auto& range : selection.rows.ranges()) {
+            if (!ranges.empty() && ranges.back().end == rows + range.begin) {
+                ranges.back().end = rows + range.end;
+            } else {
+                ranges.push_back({.begin = rows + range.begin, .end = rows + range.end});
+            }
+        }
+        rows += segment.reader.rows();
+    }
+    return {RowSet::from_ranges(rows, ranges), is_exact};
 }
 
 }  // namespace molesignal

@@ -2,6 +2,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "index/sidecar_reader.h"
 #include "metadata/catalogue.h"
@@ -9,23 +10,28 @@
 
 namespace molesignal {
 
-/// The index of one part, opened for one query. For one thread.
+/// The index of one part, opened for one query. A large part has several index objects, each for
+/// the row groups behind those of the one before. For one thread.
 class PartIndex {
 public:
-    /// Nothing if the part has none, or it cannot be read; a damaged one is logged. `state`
+    /// Nothing if the part has none, or one that cannot be read; a damaged one is logged. `state`
     /// outlives the index.
     static std::optional<PartIndex> find(InstanceState& state, const PartInfo& part);
 
-    /// The rows that answer `query`; all, not exactly, if the index turns out to be damaged.
+    /// The rows that answer `query`; where an index turns out to be damaged all, not exactly.
     RowSelection select(const IndexQuery& query);
 
 private:
-    PartIndex(InstanceState& state, const PartObject& object, SidecarReader reader);
+    struct Segment {
+        std::string key;
+        std::uint64_t bytes = 0;
+        SidecarReader reader;
+    };
+    explicit PartIndex(InstanceState& state) : state_(state) {}
+    RowSelection select_in(const Segment& segment, const IndexQuery& query);
 
     InstanceState& state_;
-    std::string key_;
-    std::uint64_t bytes_;
-    SidecarReader reader_;
+    std::vector<Segment> segments_;
 };
 
 }  // namespace molesignal

@@ -1,0 +1,38 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "common/bytes.h"
+#include "common/memory_budget.h"
+#include "common/result.h"
+#include "compaction/part_merge.h"
+#include "parquet/part_reader.h"
+
+namespace molesignal {
+
+/// Row groups [begin, end) of a part, which one index object covers.
+struct GroupSpan {
+    std::size_t begin = 0;
+    std::size_t end = 0;
+    friend bool operator==(const GroupSpan&, const GroupSpan&) = default;
+};
+
+/// Cuts a part into spans of at most `rows_max` rows, if its row groups are not larger: what one
+/// index object takes to build must not grow with the part.
+std::vector<GroupSpan> index_spans(const PartReader& part, std::uint64_t rows_max);
+
+/// The index sidecar (docs/formats/index.md) of the rows of these row groups, read from the part's
+/// file column after column. The same as a flush makes of the same rows. Counted on `memory`; a
+/// field that does not fit is left without a structure.
+Result<ByteBuffer> index_part(PartReader& part,
+                              const GroupSpan& groups,
+                              const std::vector<std::string>& text_fields,
+                              std::uint64_t table_seed,
+                              const Pace& pace,
+                              const std::shared_ptr<MemoryBudget>& memory);
+
+}  // namespace molesignal

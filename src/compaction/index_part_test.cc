@@ -1,0 +1,108 @@
+#include "compaction/index_part.h"
+
+#include "common/clock.h"
+#include "compaction/compaction_fixture.h"
+#include "index/sidecar_reader.h"
+#include "objectstore/memory_object_store.h"
+#include "tests/support/test_environment.h"
+
+namespace molesignal {
+namespace {
+
+class BufferRange final : public RangeReader {
+public:
+    explicit BufferRange(const ByteBuffer& file) : file_(file) {}
+    std::uint64_t size() const override { return file_.size(); }
+    Result<ByteBuffer> read(std::uint64_t offset, std::uint64_t length) override {
+        const auto begin = file_.begin() + static_cast<std::ptrdiff_t>(offset);
+        return ByteBuffer(begin, begin + static_cast<std::ptrdiff_t>(length));
+    }
+
+private:
+    const ByteBuffer& file_;
+};
+
+class IndexPartTest : public ::testing::Test {
+protected:
+    IndexPartTest() {
+        part_ = maker_.make(
+            objects_, context_, ShardId{1}, 0, 5'300, 1'700'006'400'000'000'000, 1'000'000'000);
+        schema_ = maker_.schema();
+        input_.emplace(*PartInput::open(context_, objects_, part_, schema_, nullptr));
+    }
+    ByteBuffer index(const GroupSpan& groups) {
+        auto built = index_part(
+            input_->reader(), groups, {}, 1, [](std::uint64_t) { return Result<>(); }, nullptr);
+        EXPECT_TRUE(built);
+        return std::move(*built);
+    }
+    /// How many rows of row groups [begin, end) have the value.
+    std::uint64_t count(const GroupSpan& groups,
+                        const std::string& field,
+                        const std::string& value) {
+        std::uint64_t rows = 0;
+        for (auto group = groups.begin; group < groups.end; ++group) {
+            const auto chunks = input_->reader().read_group(group);
+            EXPECT_TRUE(chunks);
+            for (const auto& chunk : *chunks) {
+                for (std::uint32_t row = 0; row < chunk.rows.rows; ++row) {
+                    const auto values = test_row(chunk, row);
+                    const auto found = values.find(field);
+                    rows += found != values.end() && found->second == value ? 1 : 0;
+                }
+            }
+        }
+        return rows;
+    }
+
+    SystemClock clock_;
+    RequestContext context_ = RequestContext::background(clock_, "test");
+    MemoryObjectStore objects_;
+    PartMaker maker_{StreamId{"stream"}, test_seed()};
+    PartInfo part_;
+    StreamSchema schema_;
+    std::optional<PartInput> input_;
+};
+
+TEST_F(IndexPartTest, SpansCutBetweenRowGroups) {
+    using Spans = std::vector<GroupSpan>;
+    EXPECT_EQ(index_spans(input_->reader(), 1'000'000), (Spans{{0, 6}}));
+    EXPECT_EQ(index_spans(input_->reader(), 2'500), (Spans{{0, 2}, {2, 4}, {4, 6}}));
+    // A row group is not cut.
+    EXPECT_EQ(index_spans(input_->reader(), 10).size(), 6U);
+}
+
+TEST_F(IndexPartTest, AnswersLikeTheRows) {
+    for (const auto& span : {GroupSpan{0, 6}, GroupSpan{1, 3}}) {
+        const auto file = index(span);
+        BufferRange range(file);
+        const auto reader = SidecarReader::open(range);
+        ASSERT_TRUE(reader) << reader.error().message();
+        SidecarReadStats stats;
+        // Field 2 is the service: few values, counted.
+        const auto services = reader->value_counts(range, FieldId{2}, stats);
+        ASSERT_TRUE(services && services->has_value());
+        ASSERT_EQ((*services)->size(), 3U);
+        for (const auto& service : **services) {
+            EXPECT_EQ(service.rows, count(span, "service/string", service.value));
+        }
+        EXPECT_EQ(reader->find(FieldId{1})->kind, FieldIndexKind::kText);
+        EXPECT_EQ(reader->find(FieldId{3})->kind, FieldIndexKind::kNone);
+        EXPECT_EQ(reader->find(FieldId{5})->kind, FieldIndexKind::kFilter);
+        EXPECT_TRUE(reader->directory().all_fields_listed);
+    }
+}
+
+TEST_F(IndexPartTest, AFieldThatDoesNotFitIsListed) {
+    const auto memory = MemoryBudget::make_root("index", "test", 100'000);
+    const auto built = index_part(
+        input_->reader(), {0, 6}, {}, 1, [](std::uint64_t) { return Result<>(); }, memory);
+    ASSERT_TRUE(built);
+    BufferRange range(*built);
+    const auto reader = SidecarReader::open(range);
+    ASSERT_TRUE(reader);
+    EXPECT_EQ(reader->find(FieldId{1})->kind, FieldIndexKind::kNone);
+}
+
+}  // namespace
+}  // namespace molesignal
