@@ -10,58 +10,13 @@
 #include "common/clock.h"
 #include "common/request_context.h"
 #include "common/result.h"
+#include "metadata/part_info.h"
 #include "metadata/shard_info.h"
 #include "metadata/stream_info.h"
 #include "model/ids.h"
 #include "model/schema.h"
 
 namespace molesignal {
-
-/// One object of a part.
-struct PartObject {
-    std::string kind;  ///< "parquet"; later "index" and others.
-    std::string key;
-    std::int64_t bytes = 0;
-    std::uint64_t xxh3 = 0;  ///< XXH3-64 of the whole object.
-};
-
-/// The smallest and largest value of one field in a part, rounded outward. Numbers by value,
-/// strings by their first 64 bytes (the maximum incremented when cut).
-struct ZoneMap {
-    FieldId field;
-    std::string min;  ///< Canonical text: decimal for numbers, the bytes themselves for strings.
-    std::string max;
-    std::int64_t null_count = 0;
-};
-
-/// Where a row group lies in the part's Parquet object; groups follow each other from its start.
-struct RowGroupInfo {
-    std::int64_t rows = 0;
-    std::int64_t byte_end = 0;  ///< One past its last byte.
-    friend bool operator==(const RowGroupInfo&, const RowGroupInfo&) = default;
-};
-
-/// An immutable set of rows in the object store.
-struct PartInfo {
-    std::string id;  ///< ULID.
-    StreamId stream;
-    std::vector<PartObject> objects;
-    std::int64_t rows = 0;
-    std::int64_t raw_bytes = 0;
-    std::int64_t time_min_us = 0;  ///< Rounded down.
-    std::int64_t time_max_us = 0;  ///< Rounded up; inclusive.
-    ShardId shard;
-    Position position_begin;  ///< Smallest position in the part.
-    Position position_end;  ///< One past the largest. A flush's parts may share a range: they split
-                            ///< it by time.
-    std::vector<FieldId> fields;  ///< The columns that the part has.
-    std::vector<ZoneMap> zone_maps;
-    std::vector<RowGroupInfo> row_groups;  ///< In file order.
-    std::uint64_t footer_xxh3 = 0;         ///< Of the Parquet object's footer; 0: of an older part.
-    std::int32_t format_version = 1;
-    std::string sort_order;          ///< For people and planners: "service,_timestamp".
-    std::int64_t added_version = 0;  ///< Set by commit.
-};
 
 /// A field that a flush found and the stream does not have yet, or whose exactness changed.
 struct NewField {
@@ -106,12 +61,30 @@ struct Lease {
     std::int64_t expires_us = 0;  ///< By the database's clock.
 };
 
+/// A compaction under way: its objects, named before the first is uploaded.
+struct CompactionIntent {
+    std::string compaction_id;  ///< ULID.
+    StreamId stream;
+    std::string lease;  ///< Name of the lease under which it runs.
+    Epoch epoch;        ///< Of that lease.
+    std::vector<std::string> object_keys;
+    std::int64_t created_us = 0;
+};
+
+struct CompactionCommit {
+    std::string compaction_id;
+    StreamId stream;
+    Lease lease;                        ///< Name, holder and epoch as acquired.
+    std::vector<std::string> replaced;  ///< Ids of the parts that go.
+    std::vector<PartInfo> parts;        ///< What takes their place: the same rows.
+};
+
 /// The metadata database. Implemented on SQLite and Postgres.
 ///
 /// Every verb is one transaction: it happened wholly or not at all. kUnavailable after a commit
-/// verb: it may or may not have happened; `commit_flush` with the same flush id tells. kConflict:
-/// the state is not what the caller expects (another writer, an old epoch); do not retry.
-/// Thread-safe.
+/// verb: it may or may not have happened; the same `commit_flush` or `commit_compaction` again
+/// tells. kConflict: the state is not what the caller expects (another writer, an old epoch); do
+/// not retry. Thread-safe.
 class Catalogue {
 public:
     virtual ~Catalogue() = default;
@@ -157,8 +130,8 @@ public:
     virtual Result<StreamTotals> stream_totals(const RequestContext& context,
                                                const StreamId& id) = 0;
     /// Forgets what streams that were deleted more than `grace_us` ago have left: their fields,
-    /// once their last part is gone, and the stream, once its last shard is. Returns how many
-    /// streams it changed (at most `streams_max`).
+    /// once their last part is gone, and the stream with its leases (`compaction/<stream id>/…`),
+    /// once its last shard is. Returns how many streams it changed (at most `streams_max`).
     virtual Result<std::int64_t> purge_streams(const RequestContext& context,
                                                std::int64_t grace_us,
                                                std::int64_t streams_max) = 0;
@@ -219,6 +192,32 @@ public:
     virtual Result<> remove_flush_intent(const RequestContext& context,
                                          std::string_view flush_id) = 0;
 
+    /// Records the intent. Repeating it with the same content is fine. kConflict: the lease has
+    /// another epoch or nobody holds it, the stream is deleted, the id is taken by other content,
+    /// or the compaction was abandoned or committed: a part has one of the objects.
+    virtual Result<> add_compaction_intent(const RequestContext& context,
+                                           const CompactionIntent& intent) = 0;
+    /// Swaps parts for others with the same rows in one transaction: consumes the intent (exactly
+    /// one row), counts the stream's version, removes the replaced parts and adds the new ones in
+    /// that version. If the intent is gone and the new parts are known (live or removed since),
+    /// answers success without doing it again: that is how a lost COMMIT answer is resolved.
+    ///
+    /// kConflict, and nothing happened: the lease was taken or released (its expiry does not
+    /// matter: nobody took it while the epoch stands), the intent is abandoned or gone, a replaced
+    /// part is not live any more, the stream is deleted. kInvalidArgument: the new parts have fewer
+    /// or more rows than the replaced, or do not cover their times and positions, or an object that
+    /// the intent does not name.
+    virtual Result<> commit_compaction(const RequestContext& context,
+                                       const CompactionCommit& commit) = 0;
+    /// Pending and abandoned ones.
+    virtual Result<std::vector<CompactionIntent>> list_compaction_intents(
+        const RequestContext& context) = 0;
+    /// As abandon_flush_intent and remove_flush_intent.
+    virtual Result<> abandon_compaction_intent(const RequestContext& context,
+                                               std::string_view compaction_id) = 0;
+    virtual Result<> remove_compaction_intent(const RequestContext& context,
+                                              std::string_view compaction_id) = 0;
+
     /// How many live parts the stream has, and how many of them expire_parts would mark.
     virtual Result<PartCounts> count_parts(const RequestContext& context,
                                            const StreamId& stream,
@@ -261,6 +260,11 @@ public:
     virtual Result<std::vector<PartInfo>> list_parts(const RequestContext& context,
                                                      std::string_view after,
                                                      std::int64_t parts_max) = 0;
+    /// The same of one stream.
+    virtual Result<std::vector<PartInfo>> list_stream_parts(const RequestContext& context,
+                                                            const StreamId& stream,
+                                                            std::string_view after,
+                                                            std::int64_t parts_max) = 0;
     /// What the database itself finds wrong with its tables and indexes, one a line (at most 20);
     /// reads all of it. Postgres is asked nothing: its own checksums and tools do that.
     virtual Result<std::vector<std::string>> check_integrity(const RequestContext& context) = 0;

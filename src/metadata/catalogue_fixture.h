@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -13,6 +14,7 @@
 #include "common/failpoint.h"
 #include "common/random.h"
 #include "metadata/catalogue.h"
+#include "metadata/sql_connection.h"
 
 namespace molesignal {
 
@@ -38,6 +40,11 @@ public:
     virtual ~TestDatabase() = default;
     /// Another catalogue object on the same database.
     virtual std::unique_ptr<Catalogue> connect(Clock& clock, Random& random) = 0;
+    /// The same through connections that `wrap` makes of the database's own.
+    using Wrap = std::function<std::unique_ptr<SqlConnection>(std::unique_ptr<SqlConnection>)>;
+    virtual std::unique_ptr<Catalogue> connect_through(const Wrap& wrap,
+                                                       Clock& clock,
+                                                       Random& random) = 0;
     /// Runs statements beside the catalogue.
     virtual void execute(const std::string& sql) = 0;
     /// A number that `sql` selects.
@@ -68,6 +75,10 @@ protected:
     FlushCommit make_commit(const ShardInfo& shard, std::uint64_t begin, std::uint64_t end);
     /// Intent and commit of rows [begin, end).
     Result<> flush(const ShardInfo& shard, std::uint64_t begin, std::uint64_t end);
+    Lease take_lease(std::string_view name, std::string_view holder = "compactor");
+    /// A compaction of `replaced` to one part with all their rows.
+    CompactionCommit make_compaction(const Lease& lease, const std::vector<PartInfo>& replaced);
+    CompactionIntent intent_for(const CompactionCommit& commit) const;
     StreamSnapshot snapshot(const StreamId& stream);
 
     OffsetClock clock_;

@@ -1,5 +1,6 @@
 #include "metadata/catalogue_fixture.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <iostream>
 #include <stdexcept>
@@ -9,7 +10,10 @@
 #include <sqlite3.h>
 
 #include "metadata/open_catalogue.h"
+#include "metadata/postgres_connection.h"
+#include "metadata/sql_catalogue.h"
 #include "metadata/sqlite/sqlite_checksums.h"
+#include "metadata/sqlite/sqlite_connection.h"
 
 namespace molesignal {
 namespace {
@@ -18,6 +22,25 @@ void require(bool fine, const std::string& what) {
     if (!fine) {
         throw std::runtime_error(what);
     }
+}
+
+constexpr std::size_t kConnectionsMax = 12;
+
+/// A catalogue whose every connection comes from `connect`.
+std::unique_ptr<Catalogue> make_catalogue(const SqlDialect& dialect,
+                                          SqlPool::Connect connect,
+                                          std::size_t connections_max,
+                                          Clock& clock,
+                                          Random& random) {
+    return std::make_unique<SqlCatalogue>(
+        SqlCatalogue::Database{.dialect = dialect,
+                               .description = "a test's",
+                               .guard = nullptr,
+                               .writers = std::make_unique<SqlPool>(
+                                   std::move(connect), connections_max, "a test's", clock),
+                               .readers = nullptr},
+        clock,
+        random);
 }
 
 std::uint64_t test_seed() {
@@ -38,6 +61,17 @@ public:
         auto opened = open_sqlite_catalogue(path(), clock, random);
         require(opened.has_value(), outcome(opened));
         return *std::move(opened);
+    }
+    std::unique_ptr<Catalogue> connect_through(const Wrap& wrap,
+                                               Clock& clock,
+                                               Random& random) override {
+        const auto connect =
+            [wrap, path = path(), &clock](
+                const RequestContext& /*context*/) -> Result<std::unique_ptr<SqlConnection>> {
+            MS_TRY(auto own, open_sqlite_connection(path, SqlAccess::kWrite, clock));
+            return wrap(std::move(own));
+        };
+        return make_catalogue(sqlite_dialect(), connect, 1, clock, random);
     }
     void execute(const std::string& sql) override { run(sql, nullptr); }
     std::int64_t number(const std::string& sql) override {
@@ -91,9 +125,20 @@ public:
     }
     ~PostgresTestDatabase() override { run(server_, "DROP SCHEMA " + schema_ + " CASCADE"); }
     std::unique_ptr<Catalogue> connect(Clock& clock, Random& random) override {
-        auto opened = open_postgres_catalogue(url(), 12, clock, random);
+        auto opened = open_postgres_catalogue(url(), kConnectionsMax, clock, random);
         require(opened.has_value(), outcome(opened));
         return *std::move(opened);
+    }
+    std::unique_ptr<Catalogue> connect_through(const Wrap& wrap,
+                                               Clock& clock,
+                                               Random& random) override {
+        const auto connect =
+            [wrap,
+             url = url()](const RequestContext& context) -> Result<std::unique_ptr<SqlConnection>> {
+            MS_TRY(auto own, open_postgres_connection(context, url));
+            return wrap(std::move(own));
+        };
+        return make_catalogue(postgres_dialect(), connect, kConnectionsMax, clock, random);
     }
     void execute(const std::string& sql) override { run(url(), sql); }
     std::int64_t number(const std::string& sql) override { return run(url(), sql); }
@@ -228,6 +273,53 @@ Result<> CatalogueTest::flush(const ShardInfo& shard, std::uint64_t begin, std::
     const auto commit = make_commit(shard, begin, end);
     MS_TRY_VOID(catalogue_->add_flush_intent(context(), intent_for(commit, shard.stream)));
     return catalogue_->commit_flush(context(), commit);
+}
+
+Lease CatalogueTest::take_lease(std::string_view name, std::string_view holder) {
+    auto lease = catalogue_->acquire_lease(context(), name, holder, 60'000'000, "");
+    require(lease.has_value(), outcome(lease));
+    return *std::move(lease);
+}
+
+CompactionCommit CatalogueTest::make_compaction(const Lease& lease,
+                                                const std::vector<PartInfo>& replaced) {
+    auto merged = replaced.at(0);
+    merged.id = make_ulid(clock_.now(), random_);
+    merged.objects = {{.kind = "parquet", .key = "c/" + merged.id, .bytes = 2000, .xxh3 = 1}};
+    merged.rows = 0;
+    merged.raw_bytes = 0;
+    CompactionCommit commit{.compaction_id = make_ulid(clock_.now(), random_),
+                            .stream = merged.stream,
+                            .lease = lease,
+                            .replaced = {},
+                            .parts = {}};
+    for (const auto& part : replaced) {
+        commit.replaced.push_back(part.id);
+        merged.rows += part.rows;
+        merged.raw_bytes += part.raw_bytes;
+        merged.time_min_us = std::min(merged.time_min_us, part.time_min_us);
+        merged.time_max_us = std::max(merged.time_max_us, part.time_max_us);
+        merged.position_begin = std::min(merged.position_begin, part.position_begin);
+        merged.position_end = std::max(merged.position_end, part.position_end);
+        merged.shard = part.shard == merged.shard ? merged.shard : kSeveralShards;
+    }
+    commit.parts.push_back(std::move(merged));
+    return commit;
+}
+
+CompactionIntent CatalogueTest::intent_for(const CompactionCommit& commit) const {
+    CompactionIntent intent{.compaction_id = commit.compaction_id,
+                            .stream = commit.stream,
+                            .lease = commit.lease.name,
+                            .epoch = commit.lease.epoch,
+                            .object_keys = {},
+                            .created_us = 78};
+    for (const auto& part : commit.parts) {
+        for (const auto& object : part.objects) {
+            intent.object_keys.push_back(object.key);
+        }
+    }
+    return intent;
 }
 
 StreamSnapshot CatalogueTest::snapshot(const StreamId& stream) {

@@ -43,6 +43,28 @@ protected:
         }
     }
     Catalogue& any(int thread) { return thread % 2 == 0 ? *catalogue_ : *second_; }
+    /// A new stream's first shard, with `parts` parts of ten rows.
+    ShardInfo filled_shard(const StreamId& stream, std::uint64_t parts) {
+        const auto shard = catalogue_->create_shard(context(), stream, "log");
+        EXPECT_OK(shard);
+        for (std::uint64_t i = 0; i < parts; ++i) {
+            EXPECT_OK(flush(*shard, i * 10, i * 10 + 10));
+        }
+        return *shard;
+    }
+    /// With its intent recorded.
+    CompactionCommit begin_compaction(const Lease& lease, const StreamId& stream) {
+        auto commit = make_compaction(lease, snapshot(stream).parts);
+        EXPECT_OK(catalogue_->add_compaction_intent(context(), intent_for(commit)));
+        return commit;
+    }
+    std::int64_t live_rows(const StreamId& stream) {
+        std::int64_t rows = 0;
+        for (const auto& part : snapshot(stream).parts) {
+            rows += part.rows;
+        }
+        return rows;
+    }
 
     std::unique_ptr<Catalogue> second_;
 };
@@ -246,6 +268,168 @@ TEST_P(CatalogueRaceTest, DeletingAStreamWhileItIsFlushedLeavesNoLivePart) {
         EXPECT_EQ(odd.load(), 0);
     }
     EXPECT_EQ(database_->number("SELECT COUNT(*) FROM parquet_file_meta WHERE NOT deleted"), 0);
+}
+
+TEST_P(CatalogueRaceTest, APartIsCompactedOnce) {
+    for (int round = 0; round < 10; ++round) {
+        const auto stream = make_stream("s" + std::to_string(round));
+        (void)filled_shard(stream.id, 3);
+        // Each under a lease of its own, which correct compactors do not do.
+        std::vector<CompactionCommit> commits;
+        commits.reserve(kThreads);
+        for (int i = 0; i < kThreads; ++i) {
+            commits.push_back(begin_compaction(take_lease("job" + std::to_string(i)), stream.id));
+        }
+        std::atomic<int> won{0};
+        std::atomic<int> lost{0};
+        race([&](int thread) {
+            const auto done =
+                any(thread).commit_compaction(context(), commits[static_cast<std::size_t>(thread)]);
+            won += done ? 1 : 0;
+            lost += !done && done.error().code() == ErrorCode::kConflict ? 1 : 0;
+        });
+        EXPECT_EQ(won.load(), 1);
+        EXPECT_EQ(lost.load(), kThreads - 1);
+        EXPECT_EQ(snapshot(stream.id).parts.size(), 1U);
+        EXPECT_EQ(live_rows(stream.id), 30);
+        EXPECT_EQ(snapshot(stream.id).stream.version, 4);
+    }
+}
+
+TEST_P(CatalogueRaceTest, OneOfManyCommitsOfOneCompactionCounts) {
+    const auto stream = make_stream();
+    (void)filled_shard(stream.id, 3);
+    const auto commit = begin_compaction(take_lease("job"), stream.id);
+    std::atomic<int> failures{0};
+    race([&](int thread) { failures += any(thread).commit_compaction(context(), commit) ? 0 : 1; });
+    EXPECT_EQ(failures.load(), 0);  // All of them learn that it is committed.
+    EXPECT_EQ(snapshot(stream.id).parts.size(), 1U);
+    EXPECT_EQ(snapshot(stream.id).stream.version, 4);
+}
+
+TEST_P(CatalogueRaceTest, ACompactionIsCommittedOrItsLeaseTakenOver) {
+    for (int round = 0; round < 20; ++round) {
+        const auto stream = make_stream("s" + std::to_string(round));
+        (void)filled_shard(stream.id, 2);
+        const auto job = "job" + std::to_string(round);
+        const auto lease = catalogue_->acquire_lease(context(), job, "old", -1, "");
+        ASSERT_OK(lease);
+        const auto commit = begin_compaction(*lease, stream.id);
+        std::atomic<bool> committed{false};
+        std::atomic<bool> abandoned{false};
+        race([&](int thread) {
+            if (thread == 0) {
+                committed = catalogue_->commit_compaction(context(), commit).has_value();
+            } else if (thread == 1) {
+                // What a successor does before it begins.
+                const auto taken = second_->acquire_lease(context(), job, "new", 60'000'000, "");
+                EXPECT_OK(taken);
+                abandoned =
+                    second_->abandon_compaction_intent(context(), commit.compaction_id).has_value();
+            }
+        });
+        ASSERT_NE(committed.load(), abandoned.load());
+        EXPECT_EQ(snapshot(stream.id).parts.size(), committed ? 1U : 2U);
+        EXPECT_EQ(live_rows(stream.id), 20);
+    }
+}
+
+TEST_P(CatalogueRaceTest, ExpiryAndCompactionDoNotBothTakeAPart) {
+    for (int round = 0; round < 20; ++round) {
+        const auto stream = make_stream("s" + std::to_string(round));
+        (void)filled_shard(stream.id, 3);
+        const auto commit = begin_compaction(take_lease("job" + std::to_string(round)), stream.id);
+        Result<> committed;
+        std::atomic<std::int64_t> expired{0};
+        race([&](int thread) {
+            if (thread == 0) {
+                committed = catalogue_->commit_compaction(context(), commit);
+            } else if (thread == 1) {
+                // Of the first part only; the merged one has newer rows.
+                const auto done = second_->expire_parts(context(), stream.id, 10'000'000, 10);
+                EXPECT_OK(done);
+                expired = done.value_or(-1);
+            }
+        });
+        if (!committed) {
+            EXPECT_CODE(committed, ErrorCode::kConflict);
+        }
+        EXPECT_EQ(expired.load(), committed ? 0 : 1);
+        EXPECT_EQ(live_rows(stream.id), committed ? 30 : 20);
+        EXPECT_EQ(snapshot(stream.id).parts.size(), committed ? 1U : 2U);
+    }
+}
+
+TEST_P(CatalogueRaceTest, ADeletedStreamHasNoLivePartThoughItIsCompacted) {
+    for (int round = 0; round < 10; ++round) {
+        const auto stream = make_stream();
+        (void)filled_shard(stream.id, 3);
+        const auto commit = begin_compaction(take_lease("job" + std::to_string(round)), stream.id);
+        std::atomic<int> odd{0};
+        race([&](int thread) {
+            if (thread == 0) {
+                odd += second_->delete_stream(context(), stream.org, stream.id) ? 0 : 1;
+            } else if (thread == 1) {
+                const auto done = catalogue_->commit_compaction(context(), commit);
+                odd += done || done.error().code() == ErrorCode::kConflict ? 0 : 1;
+            }
+        });
+        EXPECT_EQ(odd.load(), 0);
+    }
+    EXPECT_EQ(database_->number("SELECT COUNT(*) FROM parquet_file_meta WHERE NOT deleted"), 0);
+}
+
+TEST_P(CatalogueRaceTest, NoRowIsMissingOrDoubleWhileFlushesAndCompactionsGoOn) {
+    const auto stream = make_stream();
+    const auto shard = filled_shard(stream.id, 1);
+    constexpr std::int64_t kFlushes = 40;
+    const auto lease = take_lease("job");
+    std::atomic<bool> done{false};
+    std::atomic<int> failures{0};
+    std::atomic<std::int64_t> compactions{0};
+    std::atomic<int> looked{0};
+    const auto compact = [&] {
+        auto parts = second_->list_stream_parts(context(), stream.id, "", 100);
+        if (parts && parts->size() < 2) {
+            return;
+        }
+        const auto commit = parts ? make_compaction(lease, *parts) : CompactionCommit{};
+        const bool fine = parts && second_->add_compaction_intent(context(), intent_for(commit)) &&
+                          second_->commit_compaction(context(), commit);
+        compactions += fine ? 1 : 0;
+        failures += fine ? 0 : 1;
+    };
+    const auto look = [&](Catalogue& catalogue) {
+        std::int64_t total = 0;
+        const auto seen = catalogue.snapshot(context(), stream.id, INT64_MIN, INT64_MAX, total);
+        std::uint64_t rows = 0;
+        for (std::size_t i = 0; seen && i < seen->parts.size(); ++i) {
+            rows += static_cast<std::uint64_t>(seen->parts[i].rows);
+            failures += seen->parts[i].objects.size() == 1 ? 0 : 1;
+        }
+        failures += seen && rows == seen->shards[0].checkpoint.value ? 0 : 1;
+        ++looked;
+    };
+    race([&](int thread) {
+        if (thread == 0) {
+            for (std::uint64_t i = 1; i <= kFlushes; ++i) {
+                failures += flush(shard, i * 10, i * 10 + 10) ? 0 : 1;
+            }
+            done = true;
+        }
+        while (!done && thread == 1) {
+            compact();
+        }
+        while (!done && thread > 1 && thread < 5) {
+            look(any(thread));
+        }
+    });
+    compact();
+    EXPECT_EQ(failures.load(), 0);
+    EXPECT_GT(looked.load(), 0);
+    EXPECT_GT(compactions.load(), 0);
+    EXPECT_EQ(live_rows(stream.id), (kFlushes + 1) * 10);
+    EXPECT_EQ(snapshot(stream.id).stream.version, kFlushes + 1 + compactions.load());
 }
 
 TEST_P(CatalogueRaceTest, WaitsForALockUntilTheDeadlineOnly) {

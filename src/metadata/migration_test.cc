@@ -57,6 +57,27 @@ TEST_P(MigrationTest, GoesOnAfterAFailureAtEachStep) {
     }
 }
 
+TEST_P(MigrationTest, ACatalogueWithoutCompactionsGetsThem) {
+    ASSERT_OK(arm_failpoints("migration_step=error@7"));
+    EXPECT_CODE(catalogue_->migrate(context()), ErrorCode::kUnavailable);
+    disarm_failpoints();
+    ASSERT_EQ(applied(), 6);
+    const auto stream = make_stream();
+    const auto shard = catalogue_->create_shard(context(), stream.id, "log");
+    ASSERT_OK(shard);
+    ASSERT_OK(flush(*shard, 0, 10));
+    ASSERT_OK(flush(*shard, 10, 20));
+
+    catalogue_ = connect();
+    ASSERT_OK(catalogue_->migrate(context()));
+    const auto commit = make_compaction(take_lease("job"), snapshot(stream.id).parts);
+    ASSERT_OK(catalogue_->add_compaction_intent(context(), intent_for(commit)));
+    ASSERT_OK(catalogue_->commit_compaction(context(), commit));
+    const auto seen = snapshot(stream.id);
+    ASSERT_EQ(seen.parts.size(), 1U);
+    EXPECT_EQ(seen.parts[0].rows, 20);
+}
+
 TEST_P(MigrationTest, ManyProcessesAtOnce) {
     std::atomic<int> failures{0};
     std::vector<std::thread> threads;

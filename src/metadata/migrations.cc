@@ -132,13 +132,25 @@ Migration shard_owners_step() {
              "CREATE INDEX shards_deleted ON shards (deleted_at_micros) WHERE state = 3"}};
 }
 
+Migration compaction_intents_step() {
+    return {7, "compaction_intents", {R"(CREATE TABLE compaction_intents (
+                 compaction_id VARCHAR(64) PRIMARY KEY,
+                 stream_id VARCHAR(64) NOT NULL REFERENCES streams(id),
+                 lease VARCHAR(255) NOT NULL,
+                 epoch BIGINT NOT NULL,
+                 object_keys TEXT NOT NULL,
+                 state VARCHAR(16) NOT NULL,
+                 created_at_micros BIGINT NOT NULL))"}};
+}
+
 const std::vector<Migration>& all_migrations() {
     static const std::vector<Migration> kMigrations{organizations_step(),
                                                     streams_step(),
                                                     shards_step(),
                                                     parts_step(),
                                                     leases_step(),
-                                                    shard_owners_step()};
+                                                    shard_owners_step(),
+                                                    compaction_intents_step()};
     return kMigrations;
 }
 

@@ -68,8 +68,12 @@ SqlCatalogue::SqlCatalogue(Database database, Clock& clock, Random& random)
         fmt::format("SELECT deleted_at_micros FROM streams WHERE id = $1{}", dialect.for_update);
     lock_shard_sql_ =
         fmt::format("SELECT {} FROM shards WHERE id = $1{}", kShardColumns, dialect.for_update);
+    lock_lease_sql_ =
+        fmt::format("SELECT holder, epoch FROM leases WHERE name = $1{}", dialect.for_update);
     lock_intent_sql_ =
         fmt::format("SELECT state FROM flush_intents WHERE flush_id = $1{}", dialect.for_update);
+    lock_compaction_intent_sql_ = fmt::format(
+        "SELECT state FROM compaction_intents WHERE compaction_id = $1{}", dialect.for_update);
     const auto removal = fmt::format(
         "UPDATE parquet_file_meta SET deleted = TRUE, removed_version = $1, removed_at_micros = {}",
         dialect.now_us);
@@ -78,29 +82,26 @@ SqlCatalogue::SqlCatalogue(Database database, Clock& clock, Random& random)
                         " WHERE id IN (SELECT id FROM parquet_file_meta"
                         " WHERE stream_id = $2 AND NOT deleted AND time_end_micros < $3"
                         " ORDER BY time_end_micros LIMIT $4)";
-    // Deleted long enough ago, without a part or a flush that may still bring one, and with
+    replace_part_sql_ = removal +
+                        " WHERE id = $3 AND stream_id = $2 AND NOT deleted RETURNING rows,"
+                        " time_start_micros, time_end_micros, position_begin, position_end,"
+                        " shard_id";
+    // Deleted long enough ago, without a part or an intent that may still bring one, and with
     // something left to forget: fields, or itself once no shard names it.
     purged_streams_sql_ = fmt::format(
         "SELECT id FROM streams s WHERE deleted_at_micros IS NOT NULL"
         " AND deleted_at_micros <= {} - $1"
         " AND NOT EXISTS (SELECT 1 FROM parquet_file_meta p WHERE p.stream_id = s.id)"
         " AND NOT EXISTS (SELECT 1 FROM flush_intents i WHERE i.stream_id = s.id)"
+        " AND NOT EXISTS (SELECT 1 FROM compaction_intents c WHERE c.stream_id = s.id)"
         " AND (EXISTS (SELECT 1 FROM stream_fields f WHERE f.stream_id = s.id)"
         " OR NOT EXISTS (SELECT 1 FROM shards h WHERE h.stream_id = s.id))"
         " ORDER BY deleted_at_micros LIMIT $2",
         dialect.now_us);
-    const auto removed = fmt::format(
+    removed_parts_sql_ = fmt::format(
         "FROM parquet_file_meta WHERE deleted AND removed_at_micros <= {} - $1"
         " ORDER BY removed_at_micros, id LIMIT $2",
         dialect.now_us);
-    removed_parts_sql_ = fmt::format(
-        "SELECT id, stream_id, rows, raw_bytes, time_start_micros, time_end_micros, shard_id,"
-        " position_begin, position_end, statistics, format_version, sort_order, added_version {}",
-        removed);
-    removed_objects_sql_ = fmt::format(
-        "SELECT part_id, kind, object_key, bytes, xxh3 FROM part_objects"
-        " WHERE part_id IN (SELECT id {}) ORDER BY part_id, position",
-        removed);
     acquire_lease_sql_ = fmt::format(
         "INSERT INTO leases (name, holder, epoch, expires_at_micros) VALUES ($1, $2, 1, {0} + $3)"
         " ON CONFLICT (name) DO UPDATE SET holder = excluded.holder,"

@@ -16,8 +16,8 @@ namespace molesignal {
 
 /// The catalogue on a SQL database. Thread-safe.
 ///
-/// Transactions that write lock rows in the order organisation, stream, shard, intent, so that they
-/// wait for each other instead of deadlocking.
+/// Transactions that write lock rows in the order organisation, stream, shard, lease, intent, so
+/// that they wait for each other instead of deadlocking.
 class SqlCatalogue final : public Catalogue {
 public:
     struct Database {
@@ -97,6 +97,17 @@ public:
                                   std::string_view flush_id) override;
     Result<> remove_flush_intent(const RequestContext& context, std::string_view flush_id) override;
 
+    Result<> add_compaction_intent(const RequestContext& context,
+                                   const CompactionIntent& intent) override;
+    Result<> commit_compaction(const RequestContext& context,
+                               const CompactionCommit& commit) override;
+    Result<std::vector<CompactionIntent>> list_compaction_intents(
+        const RequestContext& context) override;
+    Result<> abandon_compaction_intent(const RequestContext& context,
+                                       std::string_view compaction_id) override;
+    Result<> remove_compaction_intent(const RequestContext& context,
+                                      std::string_view compaction_id) override;
+
     Result<PartCounts> count_parts(const RequestContext& context,
                                    const StreamId& stream,
                                    std::int64_t time_max_before_us) override;
@@ -112,6 +123,10 @@ public:
     Result<std::vector<PartInfo>> list_parts(const RequestContext& context,
                                              std::string_view after,
                                              std::int64_t parts_max) override;
+    Result<std::vector<PartInfo>> list_stream_parts(const RequestContext& context,
+                                                    const StreamId& stream,
+                                                    std::string_view after,
+                                                    std::int64_t parts_max) override;
     Result<std::vector<std::string>> check_integrity(const RequestContext& context) override;
 
     Result<> add_token(const RequestContext& context, const ApiToken& token) override;
@@ -176,6 +191,18 @@ private:
     Result<> consume_intent(const RequestContext& context,
                             SqlConnection& connection,
                             const FlushCommit& commit);
+    Result<> consume_intent(const RequestContext& context,
+                            SqlConnection& connection,
+                            const CompactionCommit& commit);
+    /// What commit_compaction does once the intent is known to be there.
+    Result<> swap_parts(const RequestContext& context,
+                        SqlConnection& connection,
+                        const CompactionCommit& commit);
+    /// The parts of `wanted` ("FROM parquet_file_meta WHERE …") with their objects.
+    Result<std::vector<PartInfo>> query_parts(const RequestContext& context,
+                                              std::string_view doing,
+                                              std::string_view wanted,
+                                              const SqlParameters& parameters);
     Result<> insert_part(const RequestContext& context,
                          SqlConnection& connection,
                          const PartInfo& part,
@@ -189,12 +216,14 @@ private:
     std::string lock_organization_sql_;
     std::string lock_stream_sql_;
     std::string lock_shard_sql_;
+    std::string lock_lease_sql_;
     std::string lock_intent_sql_;
+    std::string lock_compaction_intent_sql_;
+    std::string replace_part_sql_;
     std::string expire_parts_sql_;
     std::string delete_parts_sql_;
     std::string purged_streams_sql_;
-    std::string removed_parts_sql_;
-    std::string removed_objects_sql_;
+    std::string removed_parts_sql_;  ///< From FROM on.
     std::string acquire_lease_sql_;
 };
 

@@ -18,9 +18,6 @@ MS_DEFINE_FAILPOINT(catalogue_part_inserted);
 namespace molesignal {
 namespace {
 
-constexpr std::string_view kPending = "pending";
-constexpr std::string_view kAbandoned = "abandoned";
-
 Error intent_gone(std::string_view flush_id, std::string_view state) {
     return Error(ErrorCode::kConflict,
                  fmt::format("the intent of flush {} is {}", flush_id, state));
@@ -49,6 +46,23 @@ Result<> check_commit(const FlushCommit& commit) {
 }
 
 }  // namespace
+
+Result<> check_named(const std::vector<PartInfo>& parts,
+                     std::string_view names,
+                     std::string_view intent) {
+    MS_TRY(const auto keys, decode_names(names));
+    const std::set<std::string_view> named(keys.begin(), keys.end());
+    for (const auto& part : parts) {
+        for (const auto& object : part.objects) {
+            if (!named.contains(object.key)) {
+                return Error(
+                    ErrorCode::kInvalidArgument,
+                    fmt::format("object {} is not named by the intent of {}", object.key, intent));
+            }
+        }
+    }
+    return {};
+}
 
 Result<> SqlCatalogue::add_flush_intent(const RequestContext& context, const FlushIntent& intent) {
     const auto keys = encode_names(intent.object_keys);
@@ -118,19 +132,7 @@ Result<> SqlCatalogue::consume_intent(const RequestContext& context,
     if (consumed.size() != 1) {
         return intent_gone(commit.flush_id, "missing or abandoned");
     }
-    MS_TRY(const auto names, decode_names(consumed.text(0, 0)));
-    const std::set<std::string_view> named(names.begin(), names.end());
-    for (const auto& part : commit.parts) {
-        for (const auto& object : part.objects) {
-            if (!named.contains(object.key)) {
-                return Error(ErrorCode::kInvalidArgument,
-                             fmt::format("object {} is not named by the intent of flush {}",
-                                         object.key,
-                                         commit.flush_id));
-            }
-        }
-    }
-    return {};
+    return check_named(commit.parts, consumed.text(0, 0), fmt::format("flush {}", commit.flush_id));
 }
 
 Result<> SqlCatalogue::insert_part(const RequestContext& context,
@@ -337,56 +339,57 @@ Result<std::int64_t> SqlCatalogue::expire_parts(const RequestContext& context,
     return expired;
 }
 
-Result<std::vector<PartInfo>> SqlCatalogue::list_removed_parts(const RequestContext& context,
-                                                               std::int64_t grace_us,
-                                                               std::int64_t parts_max) {
-    std::vector<PartInfo> parts;
-    const auto look = [&](SqlConnection& connection) -> Result<> {
-        parts.clear();
-        MS_TRY(auto rows, connection.query(context, removed_parts_sql_, {grace_us, parts_max}));
-        MS_TRY(auto objects,
-               connection.query(context, removed_objects_sql_, {grace_us, parts_max}));
-        for (std::size_t row = 0; row < rows.size(); ++row) {
-            MS_TRY(auto part, read_part(rows, row));
-            parts.push_back(std::move(part));
-        }
-        return add_objects(parts, objects);
-    };
-    MS_TRY_VOID(transact(context, SqlAccess::kRead, "list removed parts", look));
-    return parts;
-}
-
-Result<std::vector<PartInfo>> SqlCatalogue::list_parts(const RequestContext& context,
-                                                       std::string_view after,
-                                                       std::int64_t parts_max) {
-    constexpr std::string_view kWanted =
-        "FROM parquet_file_meta WHERE id > $1 AND NOT deleted ORDER BY id LIMIT $2";
+Result<std::vector<PartInfo>> SqlCatalogue::query_parts(const RequestContext& context,
+                                                        std::string_view doing,
+                                                        std::string_view wanted,
+                                                        const SqlParameters& parameters) {
     std::vector<PartInfo> parts;
     const auto look = [&](SqlConnection& connection) -> Result<> {
         parts.clear();
         MS_TRY(auto rows,
-               connection.query(context,
-                                fmt::format("SELECT id, stream_id, rows, raw_bytes,"
-                                            " time_start_micros, time_end_micros, shard_id,"
-                                            " position_begin, position_end, statistics,"
-                                            " format_version, sort_order, added_version {}",
-                                            kWanted),
-                                {after, parts_max}));
+               connection.query(
+                   context, fmt::format("SELECT {} {}", kPartColumns, wanted), parameters));
         MS_TRY(auto objects,
                connection.query(
                    context,
                    fmt::format("SELECT part_id, kind, object_key, bytes, xxh3 FROM part_objects"
                                " WHERE part_id IN (SELECT id {}) ORDER BY part_id, position",
-                               kWanted),
-                   {after, parts_max}));
+                               wanted),
+                   parameters));
         for (std::size_t row = 0; row < rows.size(); ++row) {
             MS_TRY(auto part, read_part(rows, row));
             parts.push_back(std::move(part));
         }
         return add_objects(parts, objects);
     };
-    MS_TRY_VOID(transact(context, SqlAccess::kRead, "list parts", look));
+    MS_TRY_VOID(transact(context, SqlAccess::kRead, doing, look));
     return parts;
+}
+
+Result<std::vector<PartInfo>> SqlCatalogue::list_removed_parts(const RequestContext& context,
+                                                               std::int64_t grace_us,
+                                                               std::int64_t parts_max) {
+    return query_parts(context, "list removed parts", removed_parts_sql_, {grace_us, parts_max});
+}
+
+Result<std::vector<PartInfo>> SqlCatalogue::list_parts(const RequestContext& context,
+                                                       std::string_view after,
+                                                       std::int64_t parts_max) {
+    return query_parts(context,
+                       "list parts",
+                       "FROM parquet_file_meta WHERE id > $1 AND NOT deleted ORDER BY id LIMIT $2",
+                       {after, parts_max});
+}
+
+Result<std::vector<PartInfo>> SqlCatalogue::list_stream_parts(const RequestContext& context,
+                                                              const StreamId& stream,
+                                                              std::string_view after,
+                                                              std::int64_t parts_max) {
+    return query_parts(context,
+                       "list a stream's parts",
+                       "FROM parquet_file_meta WHERE stream_id = $1 AND NOT deleted AND id > $2"
+                       " ORDER BY id LIMIT $3",
+                       {stream.value, after, parts_max});
 }
 
 Result<std::vector<std::string>> SqlCatalogue::check_integrity(const RequestContext& context) {

@@ -9,13 +9,23 @@
 
 namespace molesignal {
 
-/// Reads a part without its objects from the columns id, stream_id, rows, raw_bytes,
-/// time_start_micros, time_end_micros, shard_id, position_begin, position_end, statistics,
-/// format_version, sort_order, added_version.
+/// What read_part reads: a part without its objects.
+inline constexpr std::string_view kPartColumns =
+    "id, stream_id, rows, raw_bytes, time_start_micros, time_end_micros, shard_id, position_begin,"
+    " position_end, statistics, format_version, sort_order, added_version";
 Result<PartInfo> read_part(SqlRows& rows, std::size_t row);
 
 /// Gives each part its objects, from the columns part_id, kind, object_key, bytes, xxh3.
 Result<> add_objects(std::vector<PartInfo>& parts, SqlRows& objects);
+
+/// `state` of an intent.
+inline constexpr std::string_view kPending = "pending";
+inline constexpr std::string_view kAbandoned = "abandoned";
+
+/// kInvalidArgument unless `names`, the intent's object keys, name every object of the parts.
+Result<> check_named(const std::vector<PartInfo>& parts,
+                     std::string_view names,
+                     std::string_view intent);
 
 /// What read_shard reads.
 inline constexpr std::string_view kShardColumns =

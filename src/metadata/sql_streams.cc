@@ -116,10 +116,20 @@ Result<> insert_missing_fields(const RequestContext& context,
     return {};
 }
 
+/// Those that name the stream. Its id does not come back, so no epoch is given twice.
+Result<> forget_leases(const RequestContext& context,
+                       SqlConnection& connection,
+                       std::string_view stream) {
+    const auto prefix = fmt::format("compaction/{}/", stream);
+    MS_TRY_VOID(
+        connection.query(context,
+                         "DELETE FROM leases WHERE substr(name, 1, CAST($2 AS INTEGER)) = $1",
+                         {prefix, prefix.size()}));
+    return {};
+}
+
 constexpr std::string_view kPartsInRange =
-    "SELECT id, stream_id, rows, raw_bytes, time_start_micros, time_end_micros, shard_id,"
-    " position_begin, position_end, statistics, format_version, sort_order, added_version"
-    " FROM parquet_file_meta WHERE stream_id = $1 AND NOT deleted"
+    "FROM parquet_file_meta WHERE stream_id = $1 AND NOT deleted"
     " AND time_end_micros >= $2 AND time_start_micros <= $3"
     " ORDER BY time_end_micros DESC, id DESC";
 constexpr std::string_view kObjectsInRange =
@@ -393,10 +403,14 @@ Result<std::int64_t> SqlCatalogue::purge_streams(const RequestContext& context,
             // No new shard or intent names a deleted stream, so what was looked at stays true.
             MS_TRY_VOID(
                 connection.query(context, "DELETE FROM stream_fields WHERE stream_id = $1", {id}));
-            MS_TRY_VOID(connection.query(context,
-                                         "DELETE FROM streams WHERE id = $1 AND NOT EXISTS"
-                                         " (SELECT 1 FROM shards WHERE stream_id = $1)",
-                                         {id}));
+            MS_TRY(const auto forgotten,
+                   connection.query(context,
+                                    "DELETE FROM streams WHERE id = $1 AND NOT EXISTS"
+                                    " (SELECT 1 FROM shards WHERE stream_id = $1)",
+                                    {id}));
+            if (forgotten.changed() > 0) {
+                MS_TRY_VOID(forget_leases(context, connection, id));
+            }
             ++purged;
         }
         return {};
@@ -482,7 +496,9 @@ Result<StreamSnapshot> SqlCatalogue::snapshot(const RequestContext& context,
         }
         MS_TRY(snapshot.stream, read_stream(found, 0));
         MS_TRY(snapshot.schema, query_schema(context, connection, stream));
-        MS_TRY(auto parts, connection.query(context, kPartsInRange, range));
+        MS_TRY(auto parts,
+               connection.query(
+                   context, fmt::format("SELECT {} {}", kPartColumns, kPartsInRange), range));
         MS_TRY(auto objects, connection.query(context, kObjectsInRange, range));
         MS_TRY(const auto total,
                connection.query(context,

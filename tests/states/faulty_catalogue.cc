@@ -126,6 +126,14 @@ Result<std::vector<PartInfo>> FaultyCatalogue::list_parts(const RequestContext& 
     return run("list_parts", [&] { return base_.list_parts(context, after, parts_max); });
 }
 
+Result<std::vector<PartInfo>> FaultyCatalogue::list_stream_parts(const RequestContext& context,
+                                                                 const StreamId& stream,
+                                                                 std::string_view after,
+                                                                 std::int64_t parts_max) {
+    return run("list_stream_parts",
+               [&] { return base_.list_stream_parts(context, stream, after, parts_max); });
+}
+
 Result<std::vector<std::string>> FaultyCatalogue::check_integrity(const RequestContext& context) {
     return run("check_integrity", [&] { return base_.check_integrity(context); });
 }
@@ -193,6 +201,34 @@ Result<> FaultyCatalogue::abandon_flush_intent(const RequestContext& context,
 Result<> FaultyCatalogue::remove_flush_intent(const RequestContext& context,
                                               std::string_view flush_id) {
     return run("remove_flush_intent", [&] { return base_.remove_flush_intent(context, flush_id); });
+}
+
+Result<> FaultyCatalogue::add_compaction_intent(const RequestContext& context,
+                                                const CompactionIntent& intent) {
+    return run("add_compaction_intent",
+               [&] { return base_.add_compaction_intent(context, intent); });
+}
+
+Result<> FaultyCatalogue::commit_compaction(const RequestContext& context,
+                                            const CompactionCommit& commit) {
+    return run("commit_compaction", [&] { return base_.commit_compaction(context, commit); });
+}
+
+Result<std::vector<CompactionIntent>> FaultyCatalogue::list_compaction_intents(
+    const RequestContext& context) {
+    return run("list_compaction_intents", [&] { return base_.list_compaction_intents(context); });
+}
+
+Result<> FaultyCatalogue::abandon_compaction_intent(const RequestContext& context,
+                                                    std::string_view compaction_id) {
+    return run("abandon_compaction_intent",
+               [&] { return base_.abandon_compaction_intent(context, compaction_id); });
+}
+
+Result<> FaultyCatalogue::remove_compaction_intent(const RequestContext& context,
+                                                   std::string_view compaction_id) {
+    return run("remove_compaction_intent",
+               [&] { return base_.remove_compaction_intent(context, compaction_id); });
 }
 
 Result<PartCounts> FaultyCatalogue::count_parts(const RequestContext& context,

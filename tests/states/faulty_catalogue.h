@@ -98,6 +98,16 @@ public:
     Result<> abandon_flush_intent(const RequestContext& context,
                                   std::string_view flush_id) override;
     Result<> remove_flush_intent(const RequestContext& context, std::string_view flush_id) override;
+    Result<> add_compaction_intent(const RequestContext& context,
+                                   const CompactionIntent& intent) override;
+    Result<> commit_compaction(const RequestContext& context,
+                               const CompactionCommit& commit) override;
+    Result<std::vector<CompactionIntent>> list_compaction_intents(
+        const RequestContext& context) override;
+    Result<> abandon_compaction_intent(const RequestContext& context,
+                                       std::string_view compaction_id) override;
+    Result<> remove_compaction_intent(const RequestContext& context,
+                                      std::string_view compaction_id) override;
     Result<PartCounts> count_parts(const RequestContext& context,
                                    const StreamId& stream,
                                    std::int64_t time_max_before_us) override;
@@ -126,6 +136,10 @@ public:
     Result<std::vector<PartInfo>> list_parts(const RequestContext& context,
                                              std::string_view after,
                                              std::int64_t parts_max) override;
+    Result<std::vector<PartInfo>> list_stream_parts(const RequestContext& context,
+                                                    const StreamId& stream,
+                                                    std::string_view after,
+                                                    std::int64_t parts_max) override;
     Result<std::vector<std::string>> check_integrity(const RequestContext& context) override;
     std::string describe() const override { return base_.describe(); }
 
