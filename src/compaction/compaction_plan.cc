@@ -103,7 +103,7 @@ private:
         }
         const auto parts_min =
             is_over_ ? std::size_t{2} : std::max<std::size_t>(2, options_.parts_min);
-        if (members.size() < parts_min || largest * (is_over_ ? 2 : 4) > bytes) {
+        if (members.size() < parts_min || largest > (is_over_ ? bytes / 3 * 2 : bytes / 4)) {
             return;
         }
         CompactionGroup group{.bucket = day_, .parts = {}, .bytes = bytes};

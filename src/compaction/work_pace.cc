@@ -24,7 +24,7 @@ Result<> WorkPace::pause(const RequestContext& context, std::uint64_t bytes) {
     const auto cpu = thread_cpu_seconds();
     const auto spent = cpu - last_cpu_seconds_;
     cpu_seconds_ += spent;
-    auto seconds = spent / std::clamp(options_.cpu_share, kShareMin, 1.0);
+    auto seconds = options_.cpu_share < 1 ? spent / std::max(options_.cpu_share, kShareMin) : 0;
     if (options_.bytes_per_second > 0) {
         seconds = std::max(
             seconds, static_cast<double>(bytes) / static_cast<double>(options_.bytes_per_second));

@@ -125,6 +125,12 @@ struct StoreConfig {
 struct CompactorConfig {
     std::int64_t interval_secs = 300;
     std::int64_t retention_days = 30;
+    bool merge = true;
+    std::int64_t target_mb = 512;
+    std::int64_t parts_min = 8;
+    std::int64_t memory_mb = 256;
+    std::int64_t cpu_percent = 50;
+    std::int64_t bytes_per_second = 64 << 20;
 };
 
 struct ScrubConfig {

@@ -47,6 +47,12 @@ public:
     /// Gives the lease back, so that a server on another directory need not wait.
     Result<> release(const RequestContext& context);
 
+    /// This process, among all that use the catalogue.
+    const std::string& holder() const { return holder_; }
+    /// Begins the holders' names of earlier processes of the directory, which are dead; may be
+    /// empty.
+    const std::string& directory() const { return directory_; }
+
 private:
     Result<> acquire(const RequestContext& context, std::string_view replaces);
 

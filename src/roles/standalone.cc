@@ -17,11 +17,13 @@
 #include "common/log.h"
 #include "common/memory_budget.h"
 #include "common/metrics.h"
+#include "compaction/compactor.h"
 #include "compaction/retention.h"
 #include "compaction/scrubber.h"
 #include "ingest/ingester.h"
 #include "io/process_memory.h"
 #include "io/process_stats.h"
+#include "io/thread_cpu.h"
 #include "net/http_server.h"
 #include "objectstore/metered_object_store.h"
 #include "query/query_registry.h"
@@ -48,6 +50,7 @@ constexpr std::chrono::seconds kDependencyWait{60};
 constexpr std::chrono::seconds kProbeWait{10};
 /// Deleted shards are remembered for logs that come back from a backup.
 constexpr std::chrono::hours kShardMemory{24 * 30};
+constexpr std::chrono::hours kCompactionRoundMax{24};
 
 std::string object_backend_name(const Config& config) {
     return config.store.object.backend == ObjectBackend::kLocal ? "local" : "s3";
@@ -147,6 +150,8 @@ private:
     void renew_lease();
     void probe_objects();
     void run_retention();
+    Result<> open_compactor();
+    void run_compaction();
     void scrub();
     void report_durability();
     void report_replay();
@@ -179,6 +184,7 @@ private:
     std::unique_ptr<Ingester> ingester_;
     std::unique_ptr<SqlEngine> sql_;
     std::unique_ptr<Retention> retention_;
+    std::unique_ptr<Compactor> compactor_;
     std::unique_ptr<Scrubber> scrubber_;
     std::unique_ptr<HttpApi> http_api_;
     std::unique_ptr<HttpServer> http_;
@@ -187,7 +193,8 @@ private:
     const CancelToken stop_cancel_;  ///< Ends background work that need not be finished.
     std::string node_id_;
     Background background_;
-    bool scrub_failing_ = false;  ///< Used by its thread.
+    bool scrub_failing_ = false;     ///< Used by its thread.
+    bool compaction_begun_ = false;  ///< Used by its thread.
     bool closed_ = false;
 };
 
@@ -351,6 +358,33 @@ Result<> StandaloneServer::open_readers() {
         fs_,
         clock_,
         metrics_);
+    return open_compactor();
+}
+
+Result<> StandaloneServer::open_compactor() {
+    const auto& config = config_.compactor;
+    CompactorOptions options;
+    options.plan.target_bytes = static_cast<std::uint64_t>(config.target_mb * kMegabyte);
+    options.plan.parts_min = static_cast<std::size_t>(config.parts_min);
+    options.plan.memory_bytes = static_cast<std::uint64_t>(config.memory_mb * kMegabyte);
+    options.writer = {
+        .zstd_level = static_cast<int>(config_.ingester.zstd_level),
+        .rows_per_group = static_cast<std::uint64_t>(config_.ingester.row_group_rows)};
+    options.writes_index = config_.ingester.index;
+    options.scratch_directory = resolve_path(config_, "compaction");
+    options.holder = owner_->holder();
+    options.replaces = owner_->directory();
+    MS_TRY(compactor_,
+           Compactor::make(
+               options,
+               *catalogue_,
+               *objects_,
+               fs_,
+               clock_,
+               random_,
+               metrics_,
+               memory_->make_child(
+                   "merging of parts", "compactor.memory_mb", config.memory_mb * kMegabyte)));
     return {};
 }
 
@@ -467,6 +501,21 @@ void StandaloneServer::run_retention() {
     }
 }
 
+void StandaloneServer::run_compaction() {
+    const auto& config = live_().compactor;
+    // A start has enough to do.
+    if (!std::exchange(compaction_begun_, true) || !config.merge) {
+        return;
+    }
+    lower_thread_priority();
+    compactor_->set_pace({.cpu_share = static_cast<double>(config.cpu_percent) / 100,
+                          .bytes_per_second = static_cast<std::uint64_t>(config.bytes_per_second)});
+    const auto done = compactor_->run_once(background_context("compaction", kCompactionRoundMax));
+    if (!done && !stop_cancel_.cancelled()) {
+        log_warn("compaction did not finish its round", {{"error", done.error().message()}});
+    }
+}
+
 void StandaloneServer::scrub() {
     const auto& config = live_().scrub;
     scrubber_->set_rate(static_cast<std::uint64_t>(config.bytes_per_second),
@@ -542,6 +591,8 @@ void StandaloneServer::start_background() {
     background_.repeat(std::chrono::seconds(1), [this] { scrub(); });
     background_.repeat(std::chrono::seconds(config_.compactor.interval_secs),
                        [this] { run_retention(); });
+    background_.repeat(std::chrono::seconds(config_.compactor.interval_secs),
+                       [this] { run_compaction(); });
 }
 
 void StandaloneServer::update_process_gauges() {

@@ -1,0 +1,126 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "common/clock.h"
+#include "common/memory_budget.h"
+#include "common/metrics.h"
+#include "common/random.h"
+#include "common/request_context.h"
+#include "compaction/compaction_plan.h"
+#include "compaction/work_pace.h"
+#include "io/file_system.h"
+#include "metadata/catalogue.h"
+#include "objectstore/object_store.h"
+#include "parquet/merged_part_writer.h"
+
+namespace molesignal {
+
+struct CompactorOptions {
+    CompactionPlanOptions plan;
+    WorkPaceOptions pace;
+    PartWriterOptions writer;
+    bool writes_index = true;
+    /// Rows that one index object covers: building it takes about 80 bytes a row.
+    std::uint64_t index_rows_max = 1U << 20U;
+    /// Directory for the files of the part that is being written. Emptied when the compactor is
+    /// made: it belongs to one process.
+    std::string scratch_directory = "compaction";
+    /// Who this process is among the compactors of a catalogue. Unlike any other's.
+    std::string holder;
+    /// Begins the names of earlier processes that are surely dead; may be empty.
+    std::string replaces;
+    std::chrono::seconds lease_time{300};
+};
+
+struct CompactionReport {
+    std::int64_t groups_merged = 0;
+    std::int64_t parts_replaced = 0;
+    std::int64_t parts_written = 0;
+    std::int64_t groups_held_elsewhere = 0;  ///< Other compactors have their lease.
+    std::int64_t groups_postponed = 0;       ///< No memory or disk for them now.
+    std::int64_t failures = 0;               ///< Groups that the next round tries again.
+};
+
+/// Merges the parts of streams into larger ones. Each merge holds a lease of the catalogue, so that
+/// any number of compactors share the work; records its objects in an intent before the first is
+/// uploaded; reads back and compares what it uploaded; and swaps old for new in one transaction,
+/// which names the lease's epoch. Killed at any step it leaves the old parts or the new one;
+/// objects without a part are removed by whoever holds the lease next. Replaced parts are removed
+/// parts like those of retention: their objects stay for the longest query.
+///
+/// A part that turns out to be damaged is named in the log and left alone; nothing of what was made
+/// from it is used. One thread at a time.
+class Compactor {
+public:
+    /// kUnavailable, kResourceExhausted: the scratch directory cannot be prepared. Everything
+    /// passed by reference outlives the compactor.
+    static Result<std::unique_ptr<Compactor>> make(const CompactorOptions& options,
+                                                   Catalogue& catalogue,
+                                                   ObjectStore& objects,
+                                                   FileSystem& fs,
+                                                   Clock& clock,
+                                                   Random& random,
+                                                   MetricRegistry& metrics,
+                                                   std::shared_ptr<MemoryBudget> memory);
+    ~Compactor();
+
+    /// For merges from now on; by the thread that runs them.
+    void set_pace(const WorkPaceOptions& pace) { options_.pace = pace; }
+
+    /// One round over all streams: what is due now is merged. An error: the catalogue cannot tell
+    /// what there is, or `context` ended.
+    Result<CompactionReport> run_once(const RequestContext& context);
+
+private:
+    struct Work;
+    struct Meters;
+
+    Compactor(const CompactorOptions& options,
+              Catalogue& catalogue,
+              ObjectStore& objects,
+              FileSystem& fs,
+              Clock& clock,
+              Random& random,
+              MetricRegistry& metrics,
+              std::shared_ptr<MemoryBudget> memory);
+
+    Result<> clean_scratch();
+    Result<> run_stream(const RequestContext& context,
+                        const StreamInfo& stream,
+                        CompactionReport& report);
+    bool fits(const CompactionGroup& group);
+    void run_group(const RequestContext& context,
+                   const StreamSnapshot& stream,
+                   const CompactionGroup& group,
+                   CompactionReport& report);
+    Result<> run_leased(Work& work);
+    void note_failure(const Work& work, const Error& error, CompactionReport& report);
+    Result<> merge_group(Work& work);
+    Result<> store(Work& work);
+    Result<> store_index(Work& work, PartReader& file);
+    Result<> verify_stored(Work& work);
+    Result<> commit(Work& work);
+    Result<> keep_lease(Work& work);
+    /// Removes what merges under a lease that is ours now have left behind.
+    Result<> clear_intents(const RequestContext& context, const std::string& lease);
+    Result<> clear_intent(const RequestContext& context, const CompactionIntent& intent);
+    Result<> clear_abandoned(const RequestContext& context);
+
+    CompactorOptions options_;
+    Catalogue& catalogue_;
+    ObjectStore& objects_;
+    FileSystem& fs_;
+    Clock& clock_;
+    Random& random_;
+    std::shared_ptr<MemoryBudget> memory_;
+    std::unique_ptr<Meters> meters_;
+    std::set<std::string> damaged_parts_;  ///< Not to be merged by this process.
+};
+
+}  // namespace molesignal

@@ -1,0 +1,389 @@
+#include "compaction/compactor.h"
+
+#include <set>
+#include <thread>
+
+#include <gmock/gmock.h>
+
+#include "common/failpoint.h"
+#include "compaction/compaction_fixture.h"
+#include "compaction/retention.h"
+#include "compaction/verify_part.h"
+#include "io/memory_fs.h"
+#include "metadata/open_catalogue.h"
+#include "objectstore/memory_object_store.h"
+#include "tests/support/fault_plan.h"
+#include "tests/support/faulty_object_store.h"
+#include "tests/support/manual_clock.h"
+#include "tests/support/test_environment.h"
+
+namespace molesignal {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr std::int64_t kHour = 3'600'000'000'000;
+
+class CompactorTest : public ::testing::Test {
+protected:
+    CompactorTest() {
+        catalogue_ = *open_sqlite_catalogue(directory_.path() + "/meta.db", clock_, random_);
+        EXPECT_TRUE(catalogue_->migrate(context_));
+        const auto org = catalogue_->ensure_organization(context_, "default")->id;
+        stream_ = *catalogue_->ensure_stream(context_, org, StreamType::kLogs, "app", 100);
+        maker_.emplace(stream_.id, seed_);
+        EXPECT_TRUE(catalogue_->ensure_fields(context_, stream_.id, maker_->fields()));
+        options_.writer.rows_per_group = 1'000;
+        options_.plan.parts_min = 2;
+        options_.holder = "one";
+        make();
+    }
+    ~CompactorTest() override { disarm_failpoints(); }
+
+    /// A process of this name: what the one before remembered is gone, and its scratch files too.
+    void make(const std::string& holder = "one") {
+        options_.holder = holder;
+        compactor_ = *Compactor::make(options_,
+                                      *catalogue_,
+                                      store_,
+                                      fs_,
+                                      clock_,
+                                      random_,
+                                      metrics_,
+                                      MemoryBudget::make_root("process", "none", 1LL << 40));
+    }
+
+    /// A flushed part whose rows are as many days old.
+    PartInfo add_part(std::uint32_t rows, int days = 2) {
+        const auto shard = *catalogue_->create_shard(context_, stream_.id, "log");
+        const auto day = clock_.now().value / (24 * kHour) - days;
+        auto part = maker_->make(base_,
+                                 context_,
+                                 shard.id,
+                                 0,
+                                 rows,
+                                 day * 24 * kHour + static_cast<std::int64_t>(parts_ % 20) * kHour,
+                                 kHour);
+        EXPECT_TRUE(catalogue_->add_flush_intent(context_,
+                                                 {.flush_id = part.id,
+                                                  .stream = stream_.id,
+                                                  .shard = shard.id,
+                                                  .epoch = shard.epoch,
+                                                  .begin = part.position_begin,
+                                                  .end = part.position_end,
+                                                  .object_keys = {part.objects[0].key}}));
+        EXPECT_TRUE(catalogue_->commit_flush(context_,
+                                             {.flush_id = part.id,
+                                              .shard = shard.id,
+                                              .epoch = shard.epoch,
+                                              .expected_checkpoint = Position{0},
+                                              .new_checkpoint = part.position_end,
+                                              .parts = {part}}));
+        maker_->read(base_, context_, part, expected_);
+        ++parts_;
+        return part;
+    }
+    CompactionReport round() {
+        const auto report = compactor_->run_once(context_);
+        EXPECT_TRUE(report) << report.error().message();
+        return report ? *report : CompactionReport();
+    }
+    std::vector<PartInfo> live_parts() {
+        std::int64_t total = 0;
+        auto snapshot = catalogue_->snapshot(context_, stream_.id, INT64_MIN, INT64_MAX, total);
+        EXPECT_TRUE(snapshot);
+        return std::move(snapshot->parts);
+    }
+    /// The live parts have exactly the rows that were added, and each object is as recorded.
+    void check_rows() {
+        TestRows rows;
+        for (const auto& part : live_parts()) {
+            maker_->read(base_, context_, part, rows);
+            for (const auto& object : part.objects) {
+                ObjectVerification verification(base_, object);
+                while (!verification.is_done()) {
+                    const auto read = verification.read_next(context_, 1U << 20U);
+                    ASSERT_TRUE(read) << read.error().message();
+                }
+            }
+        }
+        EXPECT_TRUE(rows == expected_) << rows.size() << " rows, not " << expected_.size();
+    }
+    /// After all leases and graces, the store has the objects of live parts and no others.
+    void check_no_orphans() {
+        clock_.advance(std::chrono::hours(1));
+        make("last");
+        round();
+        EXPECT_TRUE(catalogue_->list_compaction_intents(context_)->empty());
+        Retention retention({.retention_days = 0}, *catalogue_, base_, clock_, metrics_);
+        clock_.advance(std::chrono::hours(1));
+        EXPECT_TRUE(retention.run_once(context_));
+        std::set<std::string> named;
+        for (const auto& part : live_parts()) {
+            for (const auto& object : part.objects) {
+                named.insert(object.key);
+            }
+        }
+        std::set<std::string> stored;
+        EXPECT_TRUE(base_.list(context_, "", [&](const ObjectMeta& object) {
+            stored.insert(object.key);
+            return true;
+        }));
+        EXPECT_EQ(stored, named);
+        EXPECT_TRUE(fs_.list(options_.scratch_directory)->empty());
+    }
+
+    const std::uint64_t seed_ = test_seed();
+    TemporaryDirectory directory_;
+    ManualClock clock_{UnixNanos{1'700'000'000'000'000'000}};
+    RequestContext context_ = RequestContext::background(clock_, "test");
+    SeededRandom random_{seed_};
+    MetricRegistry metrics_;
+    MemoryFs fs_;
+    MemoryObjectStore base_{&fs_};
+    FaultyObjectStore store_{base_};
+    std::unique_ptr<Catalogue> catalogue_;
+    StreamInfo stream_;
+    std::optional<PartMaker> maker_;
+    CompactorOptions options_;
+    std::unique_ptr<Compactor> compactor_;
+    TestRows expected_;
+    int parts_ = 0;
+};
+
+TEST_F(CompactorTest, NothingToDo) {
+    EXPECT_EQ(round().groups_merged, 0);
+    add_part(100);
+    EXPECT_EQ(round().groups_merged, 0);
+}
+
+TEST_F(CompactorTest, MergesADayAndKeepsTheOldObjectsForQueries) {
+    std::vector<PartInfo> old;
+    for (int i = 0; i < 5; ++i) {
+        old.push_back(add_part(1'500));
+    }
+    const auto report = round();
+    EXPECT_EQ(report.groups_merged, 1);
+    EXPECT_EQ(report.parts_replaced, 5);
+    EXPECT_EQ(report.failures, 0);
+    const auto parts = live_parts();
+    ASSERT_EQ(parts.size(), 1U);
+    EXPECT_EQ(parts[0].rows, 7'500);
+    EXPECT_EQ(parts[0].raw_bytes, 5 * 1'500 * 200);
+    EXPECT_EQ(parts[0].shard, ShardId{0});
+    EXPECT_EQ(parts[0].row_groups.size(), 8U);
+    EXPECT_EQ(parts[0].objects.size(), 2U);
+    EXPECT_NE(parts[0].footer_xxh3, 0U);
+    for (const auto& part : old) {
+        EXPECT_TRUE(base_.head(context_, part.objects[0].key)->has_value());
+    }
+    check_rows();
+    EXPECT_EQ(round().groups_merged, 0);
+    check_no_orphans();
+}
+
+TEST_F(CompactorTest, ALargePartHasSeveralIndexObjects) {
+    options_.index_rows_max = 2'000;
+    make();
+    add_part(2'500);
+    add_part(2'500);
+    EXPECT_EQ(round().groups_merged, 1);
+    const auto parts = live_parts();
+    ASSERT_EQ(parts.size(), 1U);
+    ASSERT_EQ(parts[0].objects.size(), 4U);
+    EXPECT_THAT(parts[0].objects[2].key, HasSubstr("-1.idx"));
+    check_rows();
+}
+
+TEST_F(CompactorTest, WithoutIndex) {
+    options_.writes_index = false;
+    make();
+    add_part(100);
+    add_part(100);
+    EXPECT_EQ(round().groups_merged, 1);
+    EXPECT_EQ(live_parts().at(0).objects.size(), 1U);
+    check_rows();
+}
+
+TEST_F(CompactorTest, ADamagedPartIsNamedAndLeftAlone) {
+    add_part(500);
+    const auto bad = add_part(500);
+    auto object = *base_.get(context_, bad.objects[0].key, 0, UINT64_MAX);
+    const auto good = object;
+    object[object.size() / 2] ^= std::byte{1};
+    ASSERT_TRUE(base_.put(context_, bad.objects[0].key, object));
+    EXPECT_EQ(round().failures, 1);
+    EXPECT_EQ(live_parts().size(), 2U);
+    // The next round does not try it again, and merges what it can.
+    add_part(500);
+    const auto report = round();
+    EXPECT_EQ(report.failures, 0);
+    EXPECT_EQ(report.parts_replaced, 2);
+    ASSERT_TRUE(base_.put(context_, bad.objects[0].key, good));
+    check_rows();
+    check_no_orphans();
+}
+
+TEST_F(CompactorTest, AnotherCompactorHasTheLease) {
+    add_part(100);
+    add_part(100);
+    const auto day = clock_.now().value / (24 * kHour) - 2;
+    const auto name = fmt::format("compaction/{}/{}", stream_.id.value, day % 8);
+    const auto lease = catalogue_->acquire_lease(context_, name, "two", 60'000'000, "");
+    ASSERT_TRUE(lease);
+    const auto report = round();
+    EXPECT_EQ(report.groups_held_elsewhere, 1);
+    EXPECT_EQ(live_parts().size(), 2U);
+    ASSERT_TRUE(catalogue_->release_lease(context_, *lease));
+    EXPECT_EQ(round().groups_merged, 1);
+    check_rows();
+}
+
+TEST_F(CompactorTest, ACompactorThatLostItsLeaseChangesNothing) {
+    add_part(100);
+    add_part(100);
+    // The lease goes to another while this one stands still after the upload.
+    ASSERT_TRUE(arm_failpoints("compaction_verified=pause"));
+    std::thread first([this] { EXPECT_EQ(round().failures, 1); });
+    await_failpoint("compaction_verified");
+    clock_.advance(std::chrono::hours(1));
+    const auto day = clock_.now().value / (24 * kHour) - 2;
+    const auto name = fmt::format("compaction/{}/{}", stream_.id.value, day % 8);
+    ASSERT_TRUE(catalogue_->acquire_lease(context_, name, "two", 60'000'000, ""));
+    disarm_failpoints();
+    first.join();
+    EXPECT_EQ(live_parts().size(), 2U);
+    check_rows();
+    check_no_orphans();
+}
+
+TEST_F(CompactorTest, RetentionWins) {
+    add_part(100);
+    add_part(100);
+    ASSERT_TRUE(arm_failpoints("compaction_verified=pause"));
+    std::thread compaction([this] { EXPECT_EQ(round().failures, 1); });
+    await_failpoint("compaction_verified");
+    ASSERT_EQ(*catalogue_->expire_parts(context_, stream_.id, INT64_MAX, 1), 1);
+    disarm_failpoints();
+    compaction.join();
+    EXPECT_EQ(live_parts().size(), 1U);
+    check_no_orphans();
+}
+
+TEST_F(CompactorTest, EndsWhenItIsTold) {
+    add_part(3'000);
+    add_part(3'000);
+    context_.cancel.cancel();
+    EXPECT_FALSE(compactor_->run_once(context_));
+    context_ = RequestContext::background(clock_, "test");
+    EXPECT_EQ(live_parts().size(), 2U);
+    check_no_orphans();
+}
+
+TEST_F(CompactorTest, WaitsForDiskAndMemory) {
+    add_part(1'000);
+    add_part(1'000);
+    compactor_ = *Compactor::make(options_,
+                                  *catalogue_,
+                                  store_,
+                                  fs_,
+                                  clock_,
+                                  random_,
+                                  metrics_,
+                                  MemoryBudget::make_root("process", "none", 10'000));
+    EXPECT_EQ(round().groups_postponed, 1);
+    EXPECT_EQ(live_parts().size(), 2U);
+}
+
+/// A process that ends anywhere leaves the old parts or the new one; the next cleans up behind it.
+TEST_F(CompactorTest, EndedAtAnyStep) {
+    int names = 0;
+    for (const auto name : failpoint_names()) {
+        if (!name.starts_with("compaction_") && !name.starts_with("catalogue_compaction_") &&
+            name != "catalogue_part_replaced" && name != "catalogue_part_inserted") {
+            continue;
+        }
+        SCOPED_TRACE(std::string(name));
+        // A day of its own, although the clock goes on.
+        ++names;
+        add_part(800, 2 * names);
+        add_part(900, 2 * names);
+        ASSERT_TRUE(arm_failpoints(std::string(name) + "=error(internal)@1+"));
+        static_cast<void>(compactor_->run_once(context_));
+        disarm_failpoints();
+        check_rows();
+        clock_.advance(std::chrono::hours(1));
+        make(std::string(name));
+        const auto report = compactor_->run_once(context_);
+        ASSERT_TRUE(report) << report.error().message();
+        // One of each day.
+        EXPECT_EQ(live_parts().size(), static_cast<std::size_t>(names));
+        check_rows();
+        check_no_orphans();
+    }
+    EXPECT_GT(names, 12);
+}
+
+/// The N-th call of the object store fails, before or after it happened, once and for ever.
+TEST_F(CompactorTest, FailingStore) {
+    for (const auto effect : {ObjectFaultEffect::kErrorBefore,
+                              ObjectFaultEffect::kErrorAfter,
+                              ObjectFaultEffect::kShortBody,
+                              ObjectFaultEffect::kCorruptBody}) {
+        const auto calls = for_each_failure([&](const FaultPlan& plan) {
+            EXPECT_TRUE(catalogue_->expire_parts(context_, stream_.id, INT64_MAX, 1'000));
+            expected_.clear();
+            add_part(1'100);
+            add_part(1'100);
+            ObjectFault fault;
+            if (effect == ObjectFaultEffect::kShortBody ||
+                effect == ObjectFaultEffect::kCorruptBody) {
+                fault.verbs = {ObjectVerb::kGet};
+            }
+            fault.plan = plan;
+            fault.effect = effect;
+            store_.arm(fault);
+            static_cast<void>(compactor_->run_once(context_));
+            const bool fired = store_.fired() > 0;
+            store_.disarm();
+            check_rows();
+            make();
+            return fired;
+        });
+        EXPECT_GE(calls, 2U);
+        round();
+        check_no_orphans();
+    }
+}
+
+/// What the store keeps is not what it was given: the old parts stay.
+TEST_F(CompactorTest, AStoreThatKeepsSomethingElse) {
+    add_part(1'100);
+    add_part(1'100);
+    for (const auto step : {"compaction_part_put", "compaction_index_put"}) {
+        SCOPED_TRACE(step);
+        ASSERT_TRUE(arm_failpoints(std::string(step) + "=pause"));
+        std::thread compaction([this] { EXPECT_EQ(round().failures, 1); });
+        await_failpoint(step);
+        std::string newest;
+        EXPECT_TRUE(base_.list(context_, "", [&](const ObjectMeta& object) {
+            if (object.key.find('/') != std::string::npos) {
+                newest = object.key;  // Not one of the fixture's.
+            }
+            return true;
+        }));
+        auto content = *base_.get(context_, newest, 0, UINT64_MAX);
+        content[content.size() / 3] ^= std::byte{4};
+        ASSERT_TRUE(base_.put(context_, newest, content));
+        disarm_failpoints();
+        compaction.join();
+        EXPECT_EQ(live_parts().size(), 2U);
+        check_rows();
+    }
+    EXPECT_EQ(round().groups_merged, 1);
+    check_rows();
+    check_no_orphans();
+}
+
+}  // namespace
+}  // namespace molesignal
