@@ -96,6 +96,13 @@ private:
     void look_at_part(const PartInfo& part, std::vector<std::string>& wrong);
     void check_part_row(const PartInfo& part, std::vector<std::string>& wrong) const;
     std::string check_object(const PartObject& object);
+    /// Flushes and compactions that take too long.
+    struct OldIntents {
+        std::size_t flushes = 0;
+        std::size_t compactions = 0;
+    };
+    /// Takes the keys of all intents; nothing if the catalogue cannot be read.
+    std::optional<OldIntents> note_intents();
     bool note_other_keys();
     void look_for_orphans();
     bool is_local() const { return config_.store.object.backend == ObjectBackend::kLocal; }
@@ -228,35 +235,61 @@ void Examination::look_at_catalogue() {
     }
     add_all(FindingLevel::kFail, "catalogue", *wrong);
     const auto shards = catalogue_->list_live_shards(context_);
-    const auto intents = catalogue_->list_flush_intents(context_);
-    if (!shards || !intents) {
-        add(FindingLevel::kFail,
-            "catalogue",
-            !shards ? shards.error().message() : intents.error().message());
+    if (!shards) {
+        add(FindingLevel::kFail, "catalogue", shards.error().message());
         catalogue_.reset();
         return;
     }
     for (const auto& shard : *shards) {
         shards_[shard.id] = shard;
     }
-    constexpr std::int64_t kOldUs = 3'600'000'000;
-    std::size_t old = 0;
-    for (const auto& intent : *intents) {
-        keys_.insert(intent.object_keys.begin(), intent.object_keys.end());
-        old += clock_.now().value / 1000 - intent.created_us > kOldUs ? 1 : 0;
+    const auto old = note_intents();
+    if (!old.has_value()) {
+        catalogue_.reset();
+        return;
     }
-    if (old > 0) {
+    if (old->flushes > 0) {
         add(FindingLevel::kWarn,
             "catalogue",
             fmt::format("{} flushes were begun more than an hour ago and did not end; the next "
                         "start of the server that began them undoes them",
-                        old));
+                        old->flushes));
+    }
+    if (old->compactions > 0) {
+        add(FindingLevel::kWarn,
+            "catalogue",
+            fmt::format("{} compactions were begun more than a day ago and did not end; the next "
+                        "compactor that takes their lease undoes them",
+                        old->compactions));
     }
     if (wrong->empty()) {
         add(FindingLevel::kOk,
             "catalogue",
             fmt::format("{}: whole, {} live shards", catalogue_->describe(), shards_.size()));
     }
+}
+
+std::optional<Examination::OldIntents> Examination::note_intents() {
+    const auto flushes = catalogue_->list_flush_intents(context_);
+    const auto compactions = catalogue_->list_compaction_intents(context_);
+    if (!flushes || !compactions) {
+        add(FindingLevel::kFail,
+            "catalogue",
+            !flushes ? flushes.error().message() : compactions.error().message());
+        return std::nullopt;
+    }
+    constexpr std::int64_t kHourUs = 3'600'000'000;
+    const auto now_us = clock_.now().value / 1000;
+    OldIntents old;
+    for (const auto& intent : *flushes) {
+        keys_.insert(intent.object_keys.begin(), intent.object_keys.end());
+        old.flushes += now_us - intent.created_us > kHourUs ? 1 : 0;
+    }
+    for (const auto& intent : *compactions) {
+        keys_.insert(intent.object_keys.begin(), intent.object_keys.end());
+        old.compactions += now_us - intent.created_us > 24 * kHourUs ? 1 : 0;
+    }
+    return old;
 }
 
 /// The log truncates what the catalogue has committed, never more.
@@ -292,6 +325,7 @@ void Examination::check_part_row(const PartInfo& part, std::vector<std::string>&
     for (const auto& group : part.row_groups) {
         rows += group.rows;
     }
+    // Of a part of several shards nothing says which of them its last position is of.
     const auto shard = shards_.find(part.shard);
     const bool fits = part.rows > 0 && part.time_min_us <= part.time_max_us &&
                       part.position_begin < part.position_end && !part.objects.empty() &&
@@ -393,11 +427,8 @@ void Examination::look_at_parts() {
 /// Objects of parts that are removed and wait for retention.
 bool Examination::note_other_keys() {
     const auto removed = catalogue_->list_removed_parts(context_, 0, kRemovedPartsMax);
-    const auto intents = catalogue_->list_flush_intents(context_);
-    if (!removed || !intents) {
-        add(FindingLevel::kFail,
-            "catalogue",
-            !removed ? removed.error().message() : intents.error().message());
+    if (!removed) {
+        add(FindingLevel::kFail, "catalogue", removed.error().message());
         return false;
     }
     for (const auto& part : *removed) {
@@ -405,10 +436,7 @@ bool Examination::note_other_keys() {
             keys_.insert(object.key);
         }
     }
-    for (const auto& intent : *intents) {
-        keys_.insert(intent.object_keys.begin(), intent.object_keys.end());
-    }
-    return true;
+    return note_intents().has_value();
 }
 
 void Examination::look_for_orphans() {

@@ -310,6 +310,9 @@ ColumnBounds part_bounds(const PartInfo& part, const ScanSource& source, std::si
         case ScanSource::kTimestampNanos:
             return numbers("0", "999", false);
         case ScanSource::kShard:
+            if (part.shard == kSeveralShards) {
+                return {.has_nulls = false, .min = {}, .max = {}};
+            }
             return numbers(
                 std::to_string(part.shard.value), std::to_string(part.shard.value), false);
         case ScanSource::kPosition:

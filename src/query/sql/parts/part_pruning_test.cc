@@ -151,5 +151,17 @@ TEST_F(PartPruning, ShardAndPositions) {
     EXPECT_FALSE(holds(ScanSource::kPosition, kEqual, Value::BIGINT(200)));
 }
 
+TEST_F(PartPruning, APartOfSeveralShardsMayHaveRowsOfAny) {
+    part_.shard = kSeveralShards;
+    EXPECT_TRUE(holds(ScanSource::kShard, kEqual, Value::BIGINT(7)));
+    EXPECT_TRUE(holds(ScanSource::kShard, kGreater, Value::BIGINT(8)));
+    EXPECT_TRUE(holds(
+        ScanSource::kShard, ExpressionType::COMPARE_NOTEQUAL, Value::BIGINT(kSeveralShards.value)));
+    EXPECT_FALSE(holds(ScanSource::kShard, kEqual, Value(duckdb::LogicalType::BIGINT)));
+    EXPECT_TRUE(holds(ScanSource::kPosition, kEqual, Value::BIGINT(199)));
+    EXPECT_FALSE(holds(ScanSource::kPosition, kEqual, Value::BIGINT(200)))
+        << "its positions are bounds over all of them";
+}
+
 }  // namespace
 }  // namespace molesignal
