@@ -101,9 +101,11 @@ private:
         for (const auto i : members) {
             largest = std::max(largest, bytes_[i]);
         }
-        const auto parts_min =
-            is_over_ ? std::size_t{2} : std::max<std::size_t>(2, options_.parts_min);
-        if (members.size() < parts_min || largest > (is_over_ ? bytes / 3 * 2 : bytes / 4)) {
+        const auto parts_min = is_over_ ? std::uint64_t{2} : options_.parts_min;
+        // Of `parts_min` equal ones each has a share of 1 / parts_min: up to twice that (of two:
+        // two thirds) is about one size.
+        const auto largest_max = is_over_ ? bytes / 3 * 2 : bytes * 2 / parts_min;
+        if (members.size() < parts_min || members.size() < 2 || largest > largest_max) {
             return;
         }
         CompactionGroup group{.bucket = day_, .parts = {}, .bytes = bytes};

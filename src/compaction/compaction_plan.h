@@ -31,8 +31,9 @@ struct CompactionGroup {
 ///
 /// A part is rewritten only together with enough others, so that a row is rewritten a few times in
 /// its life, by the logarithm of its day's parts: while a day goes on at least `parts_min` are
-/// merged, none of them larger than a quarter of all; of a day that is over two do, none larger
-/// than two thirds. What has half the target already stays. No group is larger than the target.
+/// merged, none of them larger than twice the mean of as many; of a day that is over two do, none
+/// larger than two thirds of all. What has half the target already stays. No group is larger than
+/// the target.
 ///
 /// The oldest days first. Deterministic; each part is in one group at most.
 std::vector<CompactionGroup> plan_compactions(std::vector<PartInfo> parts,

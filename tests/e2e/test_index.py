@@ -1,4 +1,4 @@
-"""The same rows whatever answers: hot rows, parts with and without an index, a damaged index, and DuckDB on the JSON.
+"""The same rows whatever answers: hot rows, parts with and without an index, merged parts, a damaged index, DuckDB on the JSON.
 
 Random texts, random conditions; MS_TEST_SEED repeats a run.
 """
@@ -276,6 +276,19 @@ def test_parts_with_an_index(start, corpus, expected, tail_mb):
     assert totals["index_parts"] > PARTS * QUERIES // 4 and totals["index_filters"] > 0, totals
     record(expected, "parts with an index")
     assert server.terminate() == 0
+
+
+def test_merged_parts(start, corpus, expected):
+    server = start("--set", "ingester.row_group_rows=1024", "--set", "compactor.interval_secs=1", "--set", "compactor.parts_min=2",
+                   "--set", "compactor.cpu_percent=100")
+    load(server, corpus[0])
+    deadline = time.monotonic() + 120
+    # The rows are of one hour, which may lie in two days.
+    while server.query("SELECT count(*) FROM logs.app")["stats"]["parts_total"] > 2:
+        assert time.monotonic() < deadline, server.tail()
+        time.sleep(0.2)
+    assert compare(server, expected, "merged")["index_parts"] > QUERIES // 4
+    record(expected, "merged parts")
 
 
 def test_some_parts_have_an_index(start, corpus, expected):
