@@ -4,11 +4,8 @@ A name that ends with `_` stands for all that begin with it.
 """
 import dataclasses
 
-# Not of this test: name: (the reason, the path of the test that covers the place).
-ELSEWHERE = dict.fromkeys(
-    ("catalogue_compaction_intent_before_commit", "catalogue_compaction_intent_after_commit", "catalogue_part_replaced",
-     "catalogue_compaction_before_commit", "catalogue_compaction_after_commit"),
-    ("is of compactions, which the server does not run yet", "src/metadata/catalogue_compaction_test.cc"))
+# Not of this test: name: (the reason, the path of the test that covers the place). None at present.
+ELSEWHERE = {}
 # On a small disk of their own, filled up under load. Left out, with a message, where there cannot be one.
 ON_A_FULL_DISK = ("wal_reserve_released",)
 # Code of one object store only.
@@ -17,13 +14,13 @@ OBJECT_STORE = {"local_": "local", "s3_": "s3"}
 # Passed by a start: armed on the command line. The others are armed while the server is under load.
 AT_START = ("start_", "lease_before_take", "lease_taken", "lease_before_renew", "wal_open_", "replay_", "migration_step",
             "catalogue_shards_claimed", "catalogue_shards_deleted", "wal_reserve_rebuilt", "wal_before_quarantine", "retention_", "local_before_remove",
-            "local_removed", "s3_before_remove")
+            "local_removed", "s3_before_remove", "compaction_intent_abandoned", "compaction_object_removed")
 # Passed by a stop: the load ends with SIGTERM.
 AT_STOP = ("drain_", "lease_before_release", "wal_before_close", "wal_closed", "wal_before_mark")
 # Passed once in the life of a process, or too seldom to wait for the third time: killed at the first, each time.
 ONCE = ("start_", "lease_", "wal_open_", "replay_claimed", "replay_intent_abandoned", "replay_object_removed",
         "replay_after_flush", "replay_before_settled", "catalogue_shards_", "wal_reserve_rebuilt",
-        "wal_before_quarantine", "retention_", "wal_rewrite_", *ON_A_FULL_DISK, *AT_STOP)
+        "wal_before_quarantine", "retention_", "wal_rewrite_", "compaction_intent_abandoned", *ON_A_FULL_DISK, *AT_STOP)
 # What the run before a start must leave behind: a method of Lane.
 PRELUDES = {
     "migration_step": "leave_nothing", "wal_reserve_rebuilt": "leave_no_reserve",
@@ -35,6 +32,7 @@ PRELUDES = {
     "replay_after_batch": "leave_rows", "replay_after_flush": "leave_a_backlog", "catalogue_shards_deleted": "leave_flushed_shards",
     "retention_parts_expired": "leave_old_rows", "retention_object_removed": "leave_expired_parts",
     "retention_part_purged": "leave_expired_parts",
+    "compaction_intent_abandoned": "leave_an_unfinished_merge", "compaction_object_removed": "leave_an_unfinished_merge",
 }
 # What is checked beside the ledger after the kill: a method of Lane.
 AFTERWARDS = {"wal_before_quarantine": "check_the_damaged_log"}
@@ -46,6 +44,8 @@ ALSO = {"wal_before_mend": "wal_before_sync=error@{sync}", "wal_mend_moved": "wa
 BESIDE = {"ingest_stream_dropped": "drop_streams", "shard_": "drop_streams", "wal_queue_deleted": "drop_streams",
           "catalogue_shard_made": "make_streams", "ingest_shard_created": "make_streams", "wal_queue_appended": "make_streams",
           "wal_queue_created": "make_streams"}
+# Passed while parts are merged: the server looks for some every second. Half of the random kills are of such servers, too.
+WHILE_MERGING = ("compaction_", "catalogue_compaction_", "catalogue_part_replaced")
 # Passed when segments of the log fill up: large requests come there sooner.
 WITH_MUCH = ("wal_before_rotate", "wal_segment_", "wal_spare_", "wal_before_unlink", "wal_after_unlink", "wal_rewrite_")
 
