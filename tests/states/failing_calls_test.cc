@@ -101,6 +101,7 @@ std::vector<Action> actions() {
                  process.advance(seconds(1000));
                  (void)process.retain();
              }},
+        {.name = "compaction", .act = [](StoreProcess& process) { (void)process.merge(); }},
         {.name = "drop", .act = [](StoreProcess& process) { (void)process.drop("web"); }},
         {.name = "stop", .act = [](StoreProcess& process) { (void)process.stop(); }},
         {.name = "recover",
@@ -127,6 +128,9 @@ Beginning filled_disk() {
         process.advance(seconds(0));
         MS_ASSERT(process.start());
         MS_ASSERT(process.ingest("old", 3, hours(240)));
+        MS_ASSERT(process.ingest("web", 4));
+        MS_ASSERT(process.flush_all());
+        // A second part of the day, to be merged with the first.
         MS_ASSERT(process.ingest("web", 4));
         MS_ASSERT(process.flush_all());
         MS_ASSERT(process.ingest("web", 3));
@@ -267,6 +271,8 @@ private:
             expect("rows after the restart", process_.ingest("app", 1));
         }
         expect("flush", process_.flush_all());
+        process_.advance(seconds(400));
+        expect("merge", process_.merge());
         const auto found = process_.find();
         expect("read", found);
         if (found) {

@@ -55,6 +55,7 @@ Result<> first_life(StoreProcess& process, SeededRandom& random) {
     MS_TRY_VOID(process.expire("old", 7));
     MS_TRY_VOID(write_rows(process, random));
     MS_TRY_VOID(process.flush_all());
+    MS_TRY_VOID(process.merge());
     process.advance(seconds(1000));
     MS_TRY_VOID(process.retain());
     MS_TRY_VOID(process.ingest("app", 2));
@@ -67,6 +68,7 @@ Result<> second_life(StoreProcess& process, SeededRandom& random) {
     MS_TRY_VOID(process.drop("web"));
     MS_TRY_VOID(write_rows(process, random));
     MS_TRY_VOID(process.flush_all());
+    MS_TRY_VOID(process.merge());
     process.advance(seconds(1000));
     MS_TRY_VOID(process.retain());
     MS_TRY_VOID(process.ingest("old", 1));

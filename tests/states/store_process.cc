@@ -67,6 +67,19 @@ Result<> StoreProcess::start() {
                           metrics_,
                           MemoryBudget::make_root("states", "none", 1LL << 30),
                           [](std::uint64_t) {}));
+    CompactorOptions merging;
+    merging.plan.parts_min = 2;
+    merging.scratch_directory = "data/compaction";
+    merging.holder = make_ulid(clock_.now(), random_);
+    MS_TRY(compactor_,
+           Compactor::make(merging,
+                           *faulty_catalogue,
+                           *faulty_objects,
+                           fs_,
+                           clock_,
+                           random_,
+                           metrics_,
+                           MemoryBudget::make_root("states", "none", 1LL << 30)));
     // Rows of the test's are as old as it likes: many parts may be due at once.
     retention_ = std::make_unique<Retention>(
         RetentionOptions{.share_max = 1.0}, *faulty_catalogue, *faulty_objects, clock_, metrics_);
@@ -76,6 +89,7 @@ Result<> StoreProcess::start() {
 Result<> StoreProcess::stop() {
     Result<> closed;
     retention_.reset();
+    compactor_.reset();
     if (ingester_ != nullptr) {
         closed = ingester_->close(context_);
         ingester_.reset();
@@ -178,6 +192,10 @@ Result<RetentionReport> StoreProcess::retain() {
     return retention_->run_once(context_);
 }
 
+Result<CompactionReport> StoreProcess::merge() {
+    return compactor_->run_once(context_);
+}
+
 void StoreProcess::advance(std::chrono::nanoseconds by) {
     clock_.advance(by);
     const auto now = clock_.now().value;
@@ -254,6 +272,11 @@ Result<std::vector<std::string>> StoreProcess::leftovers() {
         left.push_back(fmt::format("flush {} of shard {}", intent.flush_id, intent.shard.value));
         known.insert(intent.object_keys.begin(), intent.object_keys.end());
     }
+    MS_TRY(const auto merges, catalogue().list_compaction_intents(context_));
+    for (const auto& intent : merges) {
+        left.push_back("compaction " + intent.compaction_id);
+        known.insert(intent.object_keys.begin(), intent.object_keys.end());
+    }
     const auto note = [&known](const std::vector<PartInfo>& parts) {
         for (const auto& part : parts) {
             for (const auto& object : part.objects) {
@@ -279,6 +302,10 @@ Result<std::vector<std::string>> StoreProcess::leftovers() {
     MS_TRY(const auto temporaries, fs_.list("data/objects/.tmp"));
     for (const auto& entry : temporaries) {
         left.push_back("temporary file " + entry.name);
+    }
+    MS_TRY(const auto scratch, fs_.list("data/compaction"));
+    for (const auto& entry : scratch) {
+        left.push_back("file of a merge " + entry.name);
     }
     return left;
 }

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "common/random.h"
+#include "compaction/compactor.h"
 #include "compaction/retention.h"
 #include "ingest/ingester.h"
 #include "metadata/catalogue.h"
@@ -34,9 +35,9 @@ struct StoreSettings {
     std::int64_t now_ns = ManualClock::kStart.value;
 };
 
-/// One process with all that keeps state: log, catalogue (SQLite), object store and retention, all
-/// of them on one file system. The clock stands still unless the test moves it. `ingest` may be
-/// called from any thread, the rest from one.
+/// One process with all that keeps state: log, catalogue (SQLite), object store, compaction and
+/// retention, all of them on one file system. The clock stands still unless the test moves it.
+/// `ingest` may be called from any thread, the rest from one.
 class StoreProcess {
 public:
     StoreProcess(FileSystem& fs, const StoreSettings& settings, LedgerSink sink);
@@ -62,6 +63,8 @@ public:
     Result<> expire(const std::string& stream, std::int32_t days);
     /// A round of retention that removes what is due.
     Result<RetentionReport> retain();
+    /// A round of compaction; what a killed one left behind is cleared once its lease is over.
+    Result<CompactionReport> merge();
     void advance(std::chrono::nanoseconds by);
     /// Lets time pass, a second a step, until `done`; the test's time-out ends what never comes.
     void await(const std::function<bool()>& done);
@@ -100,6 +103,7 @@ private:
     std::unique_ptr<Catalogue> catalogue_;
     std::unique_ptr<LocalObjectStore> objects_;
     std::unique_ptr<Ingester> ingester_;
+    std::unique_ptr<Compactor> compactor_;
     std::unique_ptr<Retention> retention_;
     OrgId org_;
     std::map<std::string, std::int32_t> retention_days_;  ///< That `expire` has set.
