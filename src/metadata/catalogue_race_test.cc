@@ -334,6 +334,30 @@ TEST_P(CatalogueRaceTest, ACompactionIsCommittedOrItsLeaseTakenOver) {
     }
 }
 
+/// Once somebody has the lease, nothing is committed under its old epoch.
+TEST_P(CatalogueRaceTest, WhoTakesALeaseWaitsForACompactionThatCommitsUnderIt) {
+    const auto stream = make_stream();
+    (void)filled_shard(stream.id, 2);
+    const auto lease = catalogue_->acquire_lease(context(), "job", "old", -1, "");
+    ASSERT_OK(lease);
+    const auto commit = begin_compaction(*lease, stream.id);
+    ASSERT_OK(arm_failpoints("catalogue_compaction_before_commit=pause"));
+    Result<> done;
+    std::thread compactor([&] { done = catalogue_->commit_compaction(context(), commit); });
+    await_failpoint("catalogue_compaction_before_commit");
+    auto short_context = context();
+    short_context.deadline = clock_.steady_now() + std::chrono::milliseconds(100);
+    const auto early = second_->acquire_lease(short_context, "job", "new", 60'000'000, "");
+    disarm_failpoints();
+    compactor.join();
+    EXPECT_CODE(early, ErrorCode::kTimeout);
+    EXPECT_OK(done);
+    const auto taken = second_->acquire_lease(context(), "job", "new", 60'000'000, "");
+    ASSERT_OK(taken);
+    EXPECT_EQ(taken->epoch, Epoch{2});
+    EXPECT_EQ(snapshot(stream.id).parts.size(), 1U);
+}
+
 TEST_P(CatalogueRaceTest, ExpiryAndCompactionDoNotBothTakeAPart) {
     for (int round = 0; round < 20; ++round) {
         const auto stream = make_stream("s" + std::to_string(round));
