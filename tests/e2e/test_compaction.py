@@ -125,7 +125,7 @@ def test_queries_do_not_notice(start):
     merges = int(metric(server, "compactor_merged_groups_total"))
     removed = int(metric(server, "compactor_retention_deleted_total"))
     assert metric(server, "compactor_failures_total") == 0, server.tail()
-    promises.record("O6", "e2e/compaction", f"{checked[0]} answers under {merges} merges and {removed} parts removed by age, 0 wrong", SEED)
+    promises.record("merged", "e2e/compaction", f"{checked[0]} answers under {merges} merges and {removed} parts removed by age, 0 wrong", SEED)
     # What is on the disk now is read again by the next process.
     rows = writer.acknowledged
     assert server.terminate() == 0
