@@ -62,13 +62,12 @@ public:
     }
 
     std::vector<CompactionGroup> plan() {
-        const auto largest = options_.target_bytes / 2;
-        for (auto limit = kSmallestClassBytes;; limit *= 4) {
-            plan_class(std::min(limit, largest));
-            if (limit >= largest) {
-                return std::move(groups_);
-            }
+        // The large ones with the small ones if that is worth while, else the small ones alone.
+        for (auto limit = options_.target_bytes / 2; limit >= kSmallestClassBytes; limit /= 4) {
+            plan_class(limit);
         }
+        plan_class(std::min(kSmallestClassBytes, options_.target_bytes / 2));
+        return std::move(groups_);
     }
 
 private:

@@ -27,7 +27,7 @@ struct CompactionGroup {
 
 /// Chooses which of a stream's live parts to merge. Parts of different UTC days stay apart, so that
 /// retention goes by days; those that span more than a day (a backfill of years) are merged with
-/// their like only. The small ones come first, in the order of their times.
+/// their like only, in the order of their times.
 ///
 /// A part is rewritten only together with enough others, so that a row is rewritten a few times in
 /// its life, by the logarithm of its day's parts: while a day goes on at least `parts_min` are

@@ -50,6 +50,18 @@ std::int64_t floor_us(std::int64_t nanos) {
     return nanos / 1000 - (nanos % 1000 < 0 ? 1 : 0);
 }
 
+/// Which of a view's texts a value is, and how many there are: entries of the dictionary, or the
+/// values themselves.
+std::uint32_t code_of(const HotColumnView& view, std::uint32_t slot) {
+    return view.encoding == HotEncoding::kDictionary ? view.codes[slot] : slot;
+}
+std::uint32_t codes_of(const HotColumnView& view) {
+    if (view.encoding == HotEncoding::kDictionary) {
+        return view.dictionary_size;
+    }
+    return view.is_sparse() ? view.sparse_size : view.rows;
+}
+
 }  // namespace
 
 PartColumn::PartColumn(std::string column_name,
@@ -65,15 +77,18 @@ PartColumn::PartColumn(std::string column_name,
       type_(type),
       views_(std::move(views)),
       bounds_(type) {
-    bool is_anywhere = false;
-    coded_ = may_code && is_variable_width(type_) && type_ != FieldType::kBytes;
+    // A chunk may have given its dictionary up, because it is small or its values come in another
+    // order: most of the rows decide.
+    std::uint64_t coded_rows = 0;
+    std::uint64_t plain_rows = 0;
     for (const auto* view : views_) {
         if (view != nullptr) {
-            is_anywhere = true;
-            coded_ = coded_ && view->encoding == HotEncoding::kDictionary;
+            const auto values = view->is_sparse() ? view->sparse_size : view->rows;
+            (view->encoding == HotEncoding::kDictionary ? coded_rows : plain_rows) += values;
         }
     }
-    coded_ = coded_ && is_anywhere;
+    coded_ = may_code && is_variable_width(type_) && type_ != FieldType::kBytes &&
+             coded_rows > plain_rows;
     if (coded_) {
         build_dictionary(rows);
     }
@@ -103,9 +118,9 @@ void PartColumn::build_dictionary(std::span<const RowRef> rows) {
         const auto* view = views_[ref.chunk()];
         auto& codes = part_codes_[ref.chunk()];
         if (codes.empty()) {
-            codes.assign(view->dictionary_size, kUnused);
+            codes.assign(codes_of(*view), kUnused);
         }
-        const auto code = view->codes[slot];
+        const auto code = code_of(*view, slot);
         if (codes[code] != kUnused) {
             continue;
         }
@@ -253,7 +268,7 @@ std::shared_ptr<arrow::Array> PartColumn::gather_coded(std::span<const RowRef> r
             continue;
         }
         const auto chunk = rows[i].chunk();
-        codes[i] = part_codes_[chunk][views_[chunk]->codes[slot]];
+        codes[i] = part_codes_[chunk][code_of(*views_[chunk], slot)];
         bounds_.add_values(1);
     }
     bounds_.add_nulls(static_cast<std::uint64_t>(validity.nulls()));

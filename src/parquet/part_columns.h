@@ -69,7 +69,7 @@ private:
     FieldType type_;
     std::vector<const HotColumnView*> views_;  ///< By chunk; null: no value there.
     bool coded_ = false;
-    std::vector<std::vector<std::int32_t>> part_codes_;  ///< By chunk and the chunk's code.
+    std::vector<std::vector<std::int32_t>> part_codes_;  ///< By chunk and the text's place there.
     std::shared_ptr<arrow::Array> dictionary_;
     std::vector<std::string_view> dictionary_values_;
     ZoneBounds bounds_;

@@ -85,6 +85,31 @@ protected:
     std::vector<HotChunk> chunks_;
 };
 
+TEST_F(PartWriter, AFewPlainChunksDoNotCostTheDictionary) {
+    add_field("host", FieldType::kString);
+    using Texts = std::vector<std::optional<std::string>>;
+    chunks_.push_back(ChunkBuilder(0, {kSecond, kSecond, kSecond})
+                          .text("host", FieldType::kString, Texts{"b", std::nullopt, "a"})
+                          .build());
+    chunks_.push_back(ChunkBuilder(3, std::vector<std::int64_t>(5, kSecond))
+                          .coded("host", {"a", "c", "unused"}, {0, 1, 1, 0, 0})
+                          .build());
+    const auto part = write();
+    ASSERT_TRUE(part) << part.error().message();
+    const auto table = read(*part);
+    EXPECT_EQ(value(*table, "host", 0), "b");
+    EXPECT_EQ(value(*table, "host", 1), "null");
+    EXPECT_EQ(value(*table, "host", 2), "a");
+    EXPECT_EQ(value(*table, "host", 4), "c");
+    EXPECT_EQ(zone(*part, 1)->max, "c");
+    const auto buffer =
+        std::make_shared<arrow::Buffer>(reinterpret_cast<const std::uint8_t*>(part->file.data()),
+                                        static_cast<std::int64_t>(part->file.size()));
+    const auto file =
+        parquet::ParquetFileReader::Open(std::make_shared<arrow::io::BufferReader>(buffer));
+    EXPECT_TRUE(file->metadata()->RowGroup(0)->ColumnChunk(4)->has_dictionary_page());
+}
+
 TEST_F(PartWriter, EveryTypeComesBack) {
     for (const auto& [name, type] : {std::pair{"i", FieldType::kInt64},
                                      {"u", FieldType::kUint64},

@@ -11,6 +11,8 @@ namespace {
 
 /// After a dictionary overflowed: this many chunks of plain text before the next try.
 constexpr std::uint32_t kPlainChunks = 16;
+/// A chunk of fewer rows says nothing of the next: the first has room for 64 entries only.
+constexpr std::uint32_t kJudgingRows = 4096;
 
 /// Whether float64 holds every integer of the column exactly.
 bool is_exact_as_float(const BatchColumn& column) {
@@ -79,7 +81,7 @@ MemtableChunk& Memtable::open_chunk() {
         for (std::size_t field = 0; field < open_->columns().size(); ++field) {
             const auto& column = open_->columns()[field];
             auto& state = states_[field];
-            if (column != nullptr && column->overflowed()) {
+            if (column != nullptr && column->overflowed() && open_->rows() >= kJudgingRows) {
                 state.plain_chunks_left = kPlainChunks;
             } else if (state.plain_chunks_left > 0) {
                 --state.plain_chunks_left;

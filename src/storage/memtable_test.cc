@@ -133,6 +133,20 @@ TEST(Memtable, DictionaryIsGivenUpWhenItStopsPaying) {
     EXPECT_EQ(rows_of(early)[3].at("id:string"), "unique-3");
 }
 
+TEST(Memtable, ASmallChunkDoesNotJudgeADictionary) {
+    Memtable table(ShardId{1}, Position{0});
+    // More values than the first chunk's dictionary holds, and few for all rows.
+    for (int i = 0; i < 12'000; ++i) {
+        table.append(batch_of({{"host", fmt::format("host-{}", i % 128)}}, i), 1);
+    }
+    const auto chunks = table.snapshot();
+    ASSERT_EQ(chunks.size(), 4U);
+    EXPECT_EQ(chunks[0].find("host", FieldType::kString)->encoding, HotEncoding::kText);
+    for (std::size_t i = 1; i < chunks.size(); ++i) {
+        EXPECT_EQ(chunks[i].find("host", FieldType::kString)->encoding, HotEncoding::kDictionary);
+    }
+}
+
 TEST(Memtable, SparseColumnsTakeMemoryByTheirValues) {
     Memtable table(ShardId{1}, Position{0});
     // 20,000 rows; each of 500 fields has a value in 40 of them.
