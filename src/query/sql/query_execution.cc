@@ -1,6 +1,8 @@
 #include "query/sql/query_execution.h"
 
 #include <algorithm>
+#include <chrono>
+#include <thread>
 
 #include <duckdb.hpp>
 #include <duckdb/main/pending_query_result.hpp>
@@ -17,6 +19,30 @@ namespace {
 
 /// `next` appends about so much at a time, but never less than a row.
 constexpr std::size_t kPieceBytes = 256U << 10U;
+
+/// Works until the first rows are there, or an error. DuckDB's own loop asks for a task again and
+/// again while its other threads have them all: on few cores that takes as much CPU as the work
+/// (perf: a third of an aggregate of 31 row groups by two threads).
+void run_tasks(duckdb::PendingQueryResult& pending) {
+    using duckdb::PendingExecutionResult;
+    constexpr std::chrono::microseconds kPauseMin{20};
+    constexpr std::chrono::microseconds kPauseMax{320};
+    auto pause = kPauseMin;
+    while (true) {
+        const auto state = pending.ExecuteTask();
+        if (duckdb::PendingQueryResult::IsResultReady(state)) {
+            return;
+        }
+        if (state == PendingExecutionResult::BLOCKED) {
+            pending.WaitForTask();
+        } else if (state == PendingExecutionResult::NO_TASKS_AVAILABLE) {
+            std::this_thread::sleep_for(pause);
+            pause = std::min(2 * pause, kPauseMax);
+        } else {
+            pause = kPauseMin;
+        }
+    }
+}
 
 }  // namespace
 
@@ -160,6 +186,10 @@ Result<> QueryExecution::run_statement() {
             }));
     auto pending = instance_->connection().PendingQuery(
         duckdb::unique_ptr<duckdb::SQLStatement>(guarded.statement.release()), true);
+    if (pending->HasError()) {
+        return to_error(pending->GetErrorObject());
+    }
+    run_tasks(*pending);
     if (pending->HasError()) {
         return to_error(pending->GetErrorObject());
     }
