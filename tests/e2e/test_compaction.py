@@ -134,15 +134,16 @@ def test_queries_do_not_notice(start):
 
 
 def test_small_parts_of_a_past_day_become_one(start):
-    server = start(*SETTINGS, "--set", "compactor.retention_days=0")
+    server = start(*SETTINGS, "--set", "compactor.retention_days=0", "--set", "compactor.merge=false")
     day = (time.time_ns() // 86_400_000_000_000 - 2) * 86_400_000_000
     rows = [{"_timestamp": day + seq * 1_000_000, "seq": seq, "level": "info" if seq % 3 else "error",
              "trace_id": f"{seq * 7919:032x}", "message": f"row {seq}"} for seq in range(6000)]
     for part in range(6):
         server.ingest("app", rows[part::6])
         server.flush("app")
-    stats = await_parts(server, "app", 1)
-    assert stats["parts_total"] == 1
+    assert server.terminate() == 0
+    server = start(*SETTINGS, "--set", "compactor.retention_days=0")
+    await_parts(server, "app", 1)
     answer = server.query("SELECT seq, level FROM logs.app ORDER BY _timestamp DESC, seq DESC")
     assert answer["rows"] == [[row["seq"], row["level"]] for row in reversed(rows)]
     needle = server.query(f"SELECT seq FROM logs.app WHERE trace_id = '{4321 * 7919:032x}'")
@@ -151,6 +152,34 @@ def test_small_parts_of_a_past_day_become_one(start):
     health = json.loads(server.request("GET", "/readyz")[2])
     assert not [name for name, component in health.get("components", {}).items()
                 if name == "parts" and component.get("status") not in ("ok", None)], health
+
+
+def test_a_large_part_has_several_indexes(start):
+    settings = ("--set", "compactor.interval_secs=1", "--set", "compactor.cpu_percent=100", "--set", "compactor.memory_mb=32",
+                "--set", "compactor.retention_days=0", "--set", "ingester.past_max_secs=31536000")
+    server = start(*settings, "--set", "compactor.merge=false")
+    day = (time.time_ns() // 86_400_000_000_000 - 2) * 86_400_000_000
+    count, chunk = 300_000, 25_000
+    for first in range(0, count, chunk):
+        server.ingest("app", [{"_timestamp": day + seq * 1000, "seq": seq, "id": f"{seq * 2654435761 % 2**32:08x}{seq:08x}",
+                               "message": f"row {seq} is {'odd' if seq % 2 else 'even'}"} for seq in range(first, first + chunk)])
+        server.flush("app")
+    assert server.terminate() == 0
+    server = start(*settings)
+    await_parts(server, "app", 1)
+    assert [path for path in server.data_dir.rglob("*-1.idx")], "one index was enough"
+    for seq in (0, 1, 150_000, 209_714, 209_715, 209_716, count - 1):
+        found = server.query(f"SELECT seq FROM logs.app WHERE id = '{seq * 2654435761 % 2**32:08x}{seq:08x}'")
+        assert found["rows"] == [[seq]] and found["stats"]["index_parts"] == 1, (seq, found)
+        assert server.query(f"SELECT seq FROM logs.app WHERE match(message, '{seq}')")["rows"] == [[seq]]
+    counted = server.query("SELECT count(*) FROM logs.app WHERE match(message, 'odd')")
+    assert counted["rows"] == [[count // 2]] and counted["stats"]["index_filters"] == 1, counted
+    # The last one damaged: slower, and the same answer.
+    newest = max(server.data_dir.rglob("*-1.idx"), key=lambda path: path.stat().st_mtime)
+    newest.write_bytes(newest.read_bytes()[:1000])
+    assert server.terminate() == 0
+    server = start("--set", "compactor.merge=false", "--set", "scrub.bytes_per_second=0")
+    assert server.query("SELECT count(*) FROM logs.app WHERE match(message, 'odd')")["rows"] == [[count // 2]]
 
 
 def test_without_merging(start):
