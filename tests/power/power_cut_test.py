@@ -24,7 +24,8 @@ from server_process import ServerProcess, scratch_directory  # noqa: E402
 from workload import Ledger, Writers  # noqa: E402
 
 SETTINGS = ["--set", "ingester.buffer_max_mb=1", "--set", "ingester.flush_interval_secs=1",
-            "--set", "wal.segment_size_mb=1", "--set", "wal.reserve_mb=1", "--set", "wal.total_mb=256"]
+            "--set", "wal.segment_size_mb=1", "--set", "wal.reserve_mb=1", "--set", "wal.total_mb=256",
+            "--set", "compactor.interval_secs=1", "--set", "compactor.parts_min=2", "--set", "compactor.cpu_percent=100"]
 
 
 class LossyDisk:

@@ -41,7 +41,7 @@ from run import Run  # noqa: E402
 DISK_MEGABYTES = 128
 SETTINGS = {
     "ingester.flush_interval_secs": 1, "ingester.buffer_max_mb": 1, "wal.segment_size_mb": 1, "wal.total_mb": 32,
-    "wal.reserve_mb": 4, "ingester.max_buffer_memory_mb": 64, "ingester.persist_timeout_ms": 500, "compactor.interval_secs": 1,
+    "wal.reserve_mb": 4, "ingester.max_buffer_memory_mb": 64, "ingester.persist_timeout_ms": 500, "compactor.interval_secs": 1, "compactor.parts_min": 2, "compactor.cpu_percent": 100,
     "ingester.past_max_secs": 3153600000, "node.drain_timeout_secs": 10, "store.object.op_timeout_secs": 4,
     "store.object.health_probe_interval_secs": 2, "store.object.retry.base_backoff_ms": 20, "query.timeout_secs": 60,
 }
