@@ -17,6 +17,7 @@ ObjectReader::ObjectReader(ObjectStore& objects,
                            MetricRegistry& metrics)
     : objects_(objects),
       options_(options),
+      clock_(clock),
       memory_(std::move(memory)),
       disk_(std::move(disk)),
       ranges_(clock),
@@ -34,6 +35,11 @@ ObjectReader::ObjectReader(ObjectStore& objects,
                                 .queue_tasks_max = kQueueTasksMax,
                                 .setting = "cache.disk_cache.mode"});
     }
+}
+
+ObjectReader::~ObjectReader() {
+    closing_.cancel();
+    pool_.reset();
 }
 
 Result<ByteBuffer> ObjectReader::get(const RequestContext& context,
@@ -130,13 +136,23 @@ void ObjectReader::read_ahead(const RequestContext& context,
         (options_.memory != nullptr && !memory->grow(static_cast<std::int64_t>(length)))) {
         return;
     }
-    const auto submitted =
-        pool_->submit([this, context, object, offset, length, memory, done = std::move(done)] {
-            ReadTally tally;
-            // Its error is the query's when that reads the range.
-            (void)BlockRead(*this, context, object, tally).run(offset, length);
-            done(tally);
-        });
+    // It may outlast the query, and is none of its waiting.
+    constexpr std::chrono::seconds kLongest{5};
+    auto limited = context;
+    limited.cancel = closing_;
+    limited.deadline = std::min(context.deadline, clock_.steady_now() + kLongest);
+    const auto submitted = pool_->submit([this,
+                                          context = std::move(limited),
+                                          object,
+                                          offset,
+                                          length,
+                                          memory,
+                                          done = std::move(done)] {
+        ReadTally tally;
+        // Its error is the query's when that reads the range.
+        (void)BlockRead(*this, context, object, tally).run(offset, length);
+        done(tally);
+    });
     ahead_.add(submitted ? 1 : 0);
 }
 

@@ -52,6 +52,11 @@ public:
                  Clock& clock,
                  MetricRegistry& metrics);
 
+    /// Ends what is being read ahead.
+    ~ObjectReader();
+    ObjectReader(const ObjectReader&) = delete;
+    ObjectReader& operator=(const ObjectReader&) = delete;
+
     /// Exactly the bytes [offset, offset + length) of the object, which lie in it. A read that
     /// reaches the object's end finds out whether it ends there. kCorruption: its size is not the
     /// catalogue's; kNotFound; errors of the store; kTimeout and kCancelled of the context.
@@ -101,12 +106,14 @@ private:
 
     ObjectStore& objects_;
     ObjectReaderOptions options_;
+    Clock& clock_;
     std::unique_ptr<MemoryCache> memory_;
     std::unique_ptr<DiskCache> disk_;
     Flights ranges_;
     Flights values_;
     Counter& merged_;
     Counter& ahead_;
+    CancelToken closing_;
     std::unique_ptr<ThreadPool> pool_;  ///< Ends before what its tasks use.
 };
 

@@ -2,6 +2,7 @@
 // deadline.
 #include <algorithm>
 #include <cstring>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -266,41 +267,55 @@ private:
         std::swap(handle.extent, extent);
     }
 
-    /// Begins to fetch the extent behind `range` that some scan wants.
+    /// Begins to fetch extents behind `range` that some scan wants: one after the first that the
+    /// query reads of the object, and more of them the longer it reads on.
     void read_ahead(const ObjectName& object, const Range& range) {
         if (!state_->reader->reads_ahead()) {
             return;
         }
         const QueryMemory::Scope uncounted(nullptr);
-        std::optional<Range> next;
-        {
-            const MutexLock lock(state_->mutex);
-            const auto found = state_->readable.find(object.key);
-            if (found == state_->readable.end()) {
-                return;
+        const auto [context, counters] = query();
+        for (const auto& [begin, end] : next_extents(object.key, range, counters.get())) {
+            state_->reader->read_ahead(
+                context, object, begin, end - begin, [kept = counters](const ReadTally& tally) {
+                    if (kept != nullptr) {
+                        kept->gets += tally.gets;
+                        kept->bytes += tally.bytes;
+                    }
+                });
+        }
+    }
+
+    std::vector<Range> next_extents(const std::string& key,
+                                    const Range& range,
+                                    const ScanCounters* query) {
+        constexpr std::size_t kExtentsMax = 4;
+        std::vector<Range> next;
+        const MutexLock lock(state_->mutex);
+        const auto found = state_->readable.find(key);
+        if (found == state_->readable.end()) {
+            return next;
+        }
+        if (std::exchange(ahead_query_, query) != query) {
+            ahead_.clear();
+        }
+        auto& ahead = ahead_[key];
+        const auto distance = std::min(++ahead.reads, kExtentsMax);
+        const auto& readable = found->second;
+        std::size_t passed = 0;
+        for (auto extent = std::ranges::upper_bound(readable.extents, range);
+             extent != readable.extents.end() && passed < distance;
+             ++extent) {
+            if (readable.is_unwanted(extent->first, extent->second - extent->first)) {
+                continue;
             }
-            const auto& readable = found->second;
-            for (auto extent = std::ranges::upper_bound(readable.extents, range);
-                 extent != readable.extents.end() && !next;
-                 ++extent) {
-                if (!readable.is_unwanted(extent->first, extent->second - extent->first)) {
-                    next = *extent;
-                }
+            ++passed;
+            if (extent->first >= ahead.end) {
+                next.push_back(*extent);
+                ahead.end = extent->second;
             }
         }
-        if (next) {
-            const auto [context, counters] = query();
-            state_->reader->read_ahead(context,
-                                       object,
-                                       next->first,
-                                       next->second - next->first,
-                                       [kept = counters](const ReadTally& tally) {
-                                           if (kept != nullptr) {
-                                               kept->gets += tally.gets;
-                                               kept->bytes += tally.bytes;
-                                           }
-                                       });
-        }
+        return next;
     }
 
     bool is_unwanted(const std::string& key, std::uint64_t offset, std::uint64_t bytes) {
@@ -520,6 +535,14 @@ private:
     }
 
     std::shared_ptr<InstanceState> state_;
+    /// How far an object is being read ahead.
+    struct Ahead {
+        std::size_t reads = 0;
+        std::uint64_t end = 0;
+    };
+    // Guarded by state_->mutex.
+    std::map<std::string, Ahead> ahead_;  ///< By key; of `ahead_query_`.
+    const ScanCounters* ahead_query_ = nullptr;
 };
 
 }  // namespace
