@@ -2,6 +2,10 @@
 """Loads generated logs into a real server over HTTP and measures the server: CPU, disk, memory, queries.
 
     bench/run.py [--rows N] [--writers W] [--batch-bytes B] [--json FILE] [--binary FILE] [--no-latency] [--profile]
+                 [--s3] [--latency-ms N] [--set KEY=VALUE ...]
+
+Queries run on a server that has just started: "first" is the first run of each, the others are medians of seven times three.
+--s3 keeps the objects on a real S3 server on this machine (SeaweedFS), --latency-ms delays its answers.
 
 CPU is the server process's own user and system time, from its start to the flushed end; wall time is not reported.
 The latency stage compares the acknowledgement of small requests with a bare loop of write and fdatasync by as many
@@ -9,6 +13,7 @@ threads that share syncs, in the same run. Needs: scripts/build release molesign
 """
 import argparse
 import collections
+import contextlib
 import http.client
 import json
 import os
@@ -23,6 +28,8 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests/support"))
+import s3_server  # noqa: E402
+from faulty_proxy import FaultyProxy  # noqa: E402
 from server_process import ServerProcess, scratch_directory  # noqa: E402
 
 QUERIES = [
@@ -142,18 +149,39 @@ class Profile:
 def measure_queries(server, pid, trace_id):
     results = []
     for name, statement in QUERIES:
-        costs, answer = [], None
+        text = statement.replace("{trace_id}", trace_id)
+        before, began = cpu_seconds(pid), time.monotonic()
+        first = server.query(text)
+        first_cpu, first_wall = cpu_seconds(pid) - before, time.monotonic() - began
+        costs, walls, answer = [], [], None
         for _ in range(7):
-            before = cpu_seconds(pid)
+            before, began = cpu_seconds(pid), time.monotonic()
             for _ in range(3):
-                answer = server.query(statement.replace("{trace_id}", trace_id))
+                answer = server.query(text)
             costs.append((cpu_seconds(pid) - before) * 1000 / 3)
-        results.append({"query": name, "cpu_ms": round(statistics.median(costs), 1), "rows": len(answer["rows"]),
-                        "gets": answer["stats"]["object_gets"], "parts_skipped": answer["stats"]["parts_skipped"]})
+            walls.append((time.monotonic() - began) * 1000 / 3)
+        results.append({"query": name, "cpu_ms": round(statistics.median(costs), 1), "wall_ms": round(statistics.median(walls), 1),
+                        "rows": len(answer["rows"]), "gets": answer["stats"]["object_gets"],
+                        "parts_skipped": answer["stats"]["parts_skipped"], "first_cpu_ms": round(first_cpu * 1000),
+                        "first_wall_ms": round(first_wall * 1000), "first_gets": first["stats"]["object_gets"],
+                        "first_mb": round(first["stats"]["scanned_bytes"] / 1e6, 1)})
     return results
 
 
-def run(options, scratch):
+@contextlib.contextmanager
+def object_store(options):
+    """The arguments of a server for its objects."""
+    if not options.s3:
+        yield []
+        return
+    with s3_server.S3Server() as store, FaultyProxy(store.endpoint, 1) as proxy:
+        settings = {"backend": "s3", "endpoint": proxy.endpoint if options.latency_ms else store.endpoint, "bucket": store.bucket,
+                    "access_key": store.access_key, "secret_key": store.secret_key}
+        options.slow_down = lambda: setattr(proxy.faults, "latency_seconds", options.latency_ms / 1000)
+        yield [word for key, value in settings.items() for word in ("--set", f"store.object.{key}={value}")]
+
+
+def run(options, scratch, arguments):
     data = pathlib.Path(scratch) / "logs.ndjson"
     start_us = int((time.time() - 3600 * 2) * 1e6)
     with open(data, "wb") as out:
@@ -161,7 +189,8 @@ def run(options, scratch):
                        stdout=out, check=True)
     raw = data.stat().st_size
     trace_id = json.loads(data.open().readline())["trace_id"]
-    server = ServerProcess(pathlib.Path(scratch) / "data", binary=options.binary)
+    arguments = [*arguments, *(word for setting in options.set for word in ("--set", setting))]
+    server = ServerProcess(pathlib.Path(scratch) / "data", arguments, binary=options.binary)
     server.wait_ready()
     pid = server.process.pid
     report = {"rows": options.rows, "raw_mb": round(raw / 1e6, 1), "writers": options.writers, "seed": options.seed,
@@ -178,12 +207,18 @@ def run(options, scratch):
     report["durable_cpu_s"] = round(durable - before, 2)
     report["total_cpu_s"] = round(flushed - before, 2)
     report["raw_mb_per_cpu_s"] = round(raw / 1e6 / (flushed - before), 1)
-    objects = directory_bytes(pathlib.Path(scratch) / "data/objects")
-    report["disk_by_raw"] = round(objects / raw, 3)
+    if not options.s3:
+        objects = directory_bytes(pathlib.Path(scratch) / "data/objects")
+        report["disk_by_raw"] = round(objects / raw, 3)
     report["peak_rss_mb"] = round(rss_megabytes(pid, "VmHWM"), 1)
     counted = server.query("SELECT count(*) FROM logs.bench")["rows"][0][0]
     assert counted == options.rows + 1, counted
-    report["queries"] = measure_queries(server, pid, trace_id)
+    server.terminate()
+    if options.s3:
+        options.slow_down()
+    server = ServerProcess(pathlib.Path(scratch) / "data", arguments, binary=options.binary)
+    server.wait_ready()
+    report["queries"] = measure_queries(server, server.process.pid, trace_id)
     if not options.no_latency:
         times = acknowledgement(options, server, scratch)
         ours, bare = times["acknowledgement_us"], times["bare_commit_us"]
@@ -200,9 +235,11 @@ def show(report):
             print(f"{key:20} {value}")
     for part, share in report.get("profile", {}).items():
         print(f"  {part:30}{share:>6} %")
-    print(f"{'query':22}{'cpu ms':>9}{'rows':>9}{'gets':>7}{'skipped':>9}")
+    print(f"{'query':22}{'cpu ms':>9}{'wall ms':>9}{'rows':>9}{'gets':>7}{'skipped':>9}  first: {'cpu ms':>7}{'wall ms':>9}{'gets':>6}{'MB':>7}")
     for entry in report["queries"]:
-        print(f"{entry['query']:22}{entry['cpu_ms']:>9}{entry['rows']:>9}{entry['gets']:>7}{entry['parts_skipped']:>9}")
+        print(f"{entry['query']:22}{entry['cpu_ms']:>9}{entry['wall_ms']:>9}{entry['rows']:>9}{entry['gets']:>7}"
+              f"{entry['parts_skipped']:>9}         {entry['first_cpu_ms']:>7}{entry['first_wall_ms']:>9}{entry['first_gets']:>6}"
+              f"{entry['first_mb']:>7}")
 
 
 def main():
@@ -217,9 +254,12 @@ def main():
     parser.add_argument("--ack-latency", default=str(ROOT / "build/release/ack_latency"))
     parser.add_argument("--no-latency", action="store_true")
     parser.add_argument("--profile", action="store_true", help="sample the load with perf: shares of the server's parts")
+    parser.add_argument("--s3", action="store_true", help="objects on an S3 server of this machine")
+    parser.add_argument("--latency-ms", type=float, default=0, help="time that each answer of the S3 server is delayed while queries run")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the server")
     options = parser.parse_args()
-    with scratch_directory("bench") as scratch:
-        report = run(options, scratch)
+    with scratch_directory("bench") as scratch, object_store(options) as arguments:
+        report = run(options, scratch, arguments)
     show(report)
     if options.json:
         pathlib.Path(options.json).write_text(json.dumps(report, indent=1) + "\n")

@@ -157,8 +157,15 @@ struct TelemetryConfig {
     bool access_log = false;
 };
 
+enum class DiskCacheMode : std::uint8_t { kRemote = 1, kAlways = 2, kNever = 3 };
+struct DiskCacheConfig {
+    DiskCacheMode mode = DiskCacheMode::kRemote;
+    std::string dir = "cache";
+    double max_size_gb = 10;
+};
 struct CacheConfig {
-    std::int64_t tail_mb = 32;
+    std::int64_t memory_mb = 64;
+    DiskCacheConfig disk_cache;
 };
 
 struct MemoryConfig {

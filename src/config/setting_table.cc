@@ -11,6 +11,7 @@ constexpr std::array<Words, 2> kAuthModes{"none", "token"};
 constexpr std::array<Words, 3> kFlushStrategies{"batch", "every_write", "none"};
 constexpr std::array<Words, 2> kSyncLevels{"data", "none"};
 constexpr std::array<Words, 2> kObjectBackends{"local", "s3"};
+constexpr std::array<Words, 3> kDiskCacheModes{"remote", "always", "never"};
 constexpr std::array<Words, 2> kMetaBackends{"sqlite", "postgres"};
 constexpr std::array<Words, 4> kLogLevels{"debug", "info", "warn", "error"};
 constexpr std::array<Words, 2> kLogFormats{"text", "json"};
@@ -234,8 +235,14 @@ const Setting kTable[] = {
     {.key = "memory.limit_mb", .meaning = "What buffers, request bodies and queries may take together; memory that the process has beyond their count takes of it too.",
      .ref = MS_MEMBER(memory.limit_mb), .minimum = 64, .maximum = 1e7, .unit = "MiB"},
 
-    {.key = "cache.tail_mb", .meaning = "Ends of objects, with their footers, that are kept in memory: up to 64 KiB of each; 0: none. Counts towards memory.limit_mb.",
-     .ref = MS_MEMBER(cache.tail_mb), .minimum = 0, .maximum = 1e6, .unit = "MiB"},
+    {.key = "cache.memory_mb", .meaning = "Footers of parts and blocks of their indexes that are kept in memory; 0: none. Counts towards memory.limit_mb.",
+     .ref = MS_MEMBER(cache.memory_mb), .minimum = 0, .maximum = 1e6, .unit = "MiB"},
+    {.key = "cache.disk_cache.mode", .meaning = "Whether queries keep what they read of objects on the local disk: `remote`, if the object store is not a local directory; `always`; `never`.",
+     .ref = MS_CHOICE(cache.disk_cache.mode), .choices = kDiskCacheModes},
+    {.key = "cache.disk_cache.dir", .meaning = "Directory of the disk cache; of one server alone. What is in it may be removed while the server is stopped.",
+     .ref = MS_MEMBER(cache.disk_cache.dir), .form = TextForm::kRequired},
+    {.key = "cache.disk_cache.max_size_gb", .meaning = "Size of the disk cache, rounding of the file system included; 0: none. It gives way when less than 5 % of its file system (at most 5 GiB) is free.",
+     .ref = MS_MEMBER(cache.disk_cache.max_size_gb), .minimum = 0, .maximum = 1e6, .unit = "GiB"},
 };
 // clang-format on
 

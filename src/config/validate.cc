@@ -71,7 +71,7 @@ void check_orders(const Config& config, std::vector<std::string>& problems) {
          "memory.limit_mb",
          config.memory.limit_mb},
         {"query.memory_mb", config.query.memory_mb, "memory.limit_mb", config.memory.limit_mb},
-        {"cache.tail_mb", config.cache.tail_mb, "memory.limit_mb", config.memory.limit_mb},
+        {"cache.memory_mb", config.cache.memory_mb, "memory.limit_mb", config.memory.limit_mb},
         {"wal.segment_size_mb * 4",
          config.wal.segment_size_mb * 4,
          "wal.total_mb",

@@ -4,7 +4,7 @@
 #include <map>
 #include <memory>
 #include <span>
-#include <vector>
+#include <utility>
 
 #include "index/sidecar_reader.h"
 
@@ -17,8 +17,8 @@ struct ByteRange {
 };
 
 /// Reads pieces of the areas of one sidecar during one look-up: whole blocks, each checked by its
-/// CRC and kept, so that several look-ups share reads. Memory is taken for the blocks that are read
-/// only. One thread at a time.
+/// CRC and kept, so that several look-ups share reads. A block that the source has kept from an
+/// earlier look-up is neither read nor checked nor copied. One thread at a time.
 class AreaReader {
 public:
     /// All must outlive this.
@@ -33,12 +33,19 @@ public:
     Result<> fetch(const SidecarArea& area, std::span<const ByteRange> ranges);
 
 private:
+    /// A checked block.
+    struct Piece {
+        Bytes bytes;
+        RangeReader::Block owner;  ///< Null: the sidecar's own tail.
+    };
     struct Loaded {
-        std::unique_ptr<std::byte[]>
-            bytes;  ///< Of the whole area; pages that are not used cost nothing.
-        std::vector<bool> blocks;
+        std::map<std::size_t, Piece> blocks;
+        /// Ranges whose blocks do not lie one behind the other, put together.
+        std::map<std::pair<std::uint64_t, std::uint64_t>, ByteBuffer> joined;
     };
     Result<> load(const SidecarArea& area, Loaded& loaded, std::size_t begin, std::size_t end);
+    bool take_checked(const SidecarArea& area, Loaded& loaded, std::size_t block);
+    static Bytes join(Loaded& loaded, ByteRange range);
     const SidecarReader& sidecar_;
     RangeReader& source_;
     SidecarReadStats& stats_;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 
 #include "common/bytes.h"
 #include "common/result.h"
@@ -18,6 +19,21 @@ public:
     /// Exactly `length` bytes from `offset`, which lie in the object. Its errors end the caller's
     /// work on the object.
     virtual Result<ByteBuffer> read(std::uint64_t offset, std::uint64_t length) = 0;
+
+    /// A block at `offset` that has passed its check before, if the reader keeps such; else null.
+    /// Without a word of its own a reader keeps none.
+    using Block = std::shared_ptr<const ByteBuffer>;
+    virtual Block find_checked(std::uint64_t offset) {
+        (void)offset;
+        return nullptr;
+    }
+    /// Takes a block that has passed its check.
+    virtual void keep_checked(std::uint64_t offset, Bytes block) {
+        (void)offset;
+        (void)block;
+    }
+    /// Blocks with no more between them are read together.
+    virtual std::uint64_t gap_bytes() const { return std::uint64_t{32} << 10U; }
 };
 
 /// A file, which outlives the reader and does not change meanwhile.

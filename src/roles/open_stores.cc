@@ -1,5 +1,7 @@
 #include "roles/open_stores.h"
 
+#include <fmt/format.h>
+
 #include "metadata/open_catalogue.h"
 #include "objectstore/local_object_store.h"
 
@@ -41,6 +43,58 @@ Result<OpenObjectStore> open_object_store(const RequestContext& context,
                fs,
                clock,
                random));
+    return opened;
+}
+
+OpenObjectReader make_object_reader(const Config& config,
+                                    ObjectStore& objects,
+                                    const std::shared_ptr<MemoryBudget>& memory,
+                                    FileSystem& fs,
+                                    Clock& clock,
+                                    MetricRegistry& metrics) {
+    // A request to a remote store takes as long as half a megabyte of its answer.
+    constexpr std::uint64_t kLocalGap = 64U << 10U;
+    constexpr std::uint64_t kRemoteGap = 512U << 10U;
+    constexpr std::size_t kReadAheadThreads = 4;
+    const bool is_remote = config.store.object.backend != ObjectBackend::kLocal;
+    const auto& cache = config.cache;
+    std::unique_ptr<MemoryCache> in_memory;
+    if (cache.memory_mb > 0) {
+        in_memory = std::make_unique<MemoryCache>(
+            memory->make_child(
+                "footers and index blocks", "cache.memory_mb", cache.memory_mb << 20U),
+            metrics);
+    }
+    OpenObjectReader opened;
+    const auto mode = cache.disk_cache.mode;
+    std::unique_ptr<DiskCache> on_disk;
+    if (cache.disk_cache.max_size_gb > 0 &&
+        (mode == DiskCacheMode::kAlways || (mode == DiskCacheMode::kRemote && is_remote))) {
+        constexpr double kGibibyte = 1U << 30U;
+        const auto directory = resolve_path(config, cache.disk_cache.dir);
+        auto disk = DiskCache::open(
+            {.directory = directory,
+             .bytes_max = static_cast<std::uint64_t>(cache.disk_cache.max_size_gb * kGibibyte)},
+            fs,
+            clock,
+            metrics);
+        if (disk) {
+            on_disk = std::move(*disk);
+        } else {
+            opened.problem = fmt::format(
+                "the disk cache (cache.disk_cache.dir) cannot be used, queries run without it: {}",
+                disk.error().message());
+        }
+    }
+    opened.reader = std::make_shared<ObjectReader>(
+        objects,
+        ObjectReaderOptions{.gap_bytes = is_remote ? kRemoteGap : kLocalGap,
+                            .read_ahead_threads = is_remote ? kReadAheadThreads : 0,
+                            .memory = memory},
+        std::move(in_memory),
+        std::move(on_disk),
+        clock,
+        metrics);
     return opened;
 }
 

@@ -2,8 +2,11 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 
 #include "common/clock.h"
+#include "common/memory_budget.h"
+#include "common/metrics.h"
 #include "common/random.h"
 #include "common/request_context.h"
 #include "common/result.h"
@@ -12,6 +15,7 @@
 #include "metadata/catalogue.h"
 #include "objectstore/object_store.h"
 #include "objectstore/s3_object_store.h"
+#include "storage/cache/object_reader.h"
 
 namespace molesignal {
 
@@ -33,6 +37,21 @@ Result<OpenObjectStore> open_object_store(const RequestContext& context,
                                           FileSystem& fs,
                                           Clock& clock,
                                           Random& random);
+
+struct OpenObjectReader {
+    std::shared_ptr<ObjectReader> reader;
+    std::string problem;  ///< Why there is no disk cache, if there should be one.
+};
+
+/// How queries read `objects`: with the caches of the configuration. A disk cache that cannot be
+/// opened is left out: reads are slower without, not wrong. `memory` is the process's. The
+/// references outlive the reader.
+OpenObjectReader make_object_reader(const Config& config,
+                                    ObjectStore& objects,
+                                    const std::shared_ptr<MemoryBudget>& memory,
+                                    FileSystem& fs,
+                                    Clock& clock,
+                                    MetricRegistry& metrics);
 
 /// Opens the catalogue (store.meta).
 Result<std::unique_ptr<Catalogue>> open_catalogue(const Config& config,

@@ -32,6 +32,7 @@
 #include "roles/memory_watch.h"
 #include "roles/open_stores.h"
 #include "roles/owner_lease.h"
+#include "storage/cache/forgetting_object_store.h"
 
 namespace molesignal {
 namespace {
@@ -177,6 +178,7 @@ private:
     std::unique_ptr<DirectoryLock> lock_;
     std::unique_ptr<S3Library> s3_;
     std::unique_ptr<ObjectStore> objects_;
+    std::shared_ptr<ObjectReader> reader_;
     std::unique_ptr<Catalogue> catalogue_;
     std::unique_ptr<OwnerLease> owner_;
     std::unique_ptr<Authenticator> authenticator_;
@@ -209,6 +211,13 @@ Result<> StandaloneServer::open_object_store(const RequestContext& context) {
         return std::move(probed).error().wrap(
             fmt::format("the object store ({}) does not work", objects_->describe()));
     }
+    auto caches = make_object_reader(config_, *objects_, memory_, fs_, clock_, metrics_);
+    if (!caches.problem.empty()) {
+        log_warn("a server starts without its disk cache", {{"problem", caches.problem}});
+        health_.set_problem("disk_cache", Health::Severity::kWarning, std::move(caches.problem));
+    }
+    reader_ = std::move(caches.reader);
+    objects_ = std::make_unique<ForgettingObjectStore>(std::move(objects_), reader_);
     return {};
 }
 
@@ -324,12 +333,7 @@ Result<> StandaloneServer::open_readers() {
     sql.threads = static_cast<std::size_t>(config_.query.threads);
     sql.memory_bytes = config_.query.memory_mb * kMegabyte;
     sql.memory = memory_;
-    if (config_.cache.tail_mb > 0) {
-        sql.tails = std::make_shared<TailCache>(
-            memory_->make_child(
-                "ends of objects", "cache.tail_mb", config_.cache.tail_mb * kMegabyte),
-            metrics_);
-    }
+    sql.reader = reader_;
     sql.spill_bytes = config_.query.spill_mb * kMegabyte;
     sql.spill_directory = resolve_path(config_, "spill");
     sql.rows_max = config_.query.rows_max;

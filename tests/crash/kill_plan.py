@@ -4,8 +4,9 @@ A name that ends with `_` stands for all that begin with it.
 """
 import dataclasses
 
-# Not of this test: name: (the reason, the path of the test that covers the place). None at present.
-ELSEWHERE = {}
+# Not of this test: name: (the reason, the path of the test that covers the place).
+ELSEWHERE = dict.fromkeys(("disk_cache_before_rename", "disk_cache_after_rename", "disk_cache_before_remove"),
+                          ("is passed by queries only", "tests/e2e/test_caches.py"))
 # On a small disk of their own, filled up under load. Left out, with a message, where there cannot be one.
 ON_A_FULL_DISK = ("wal_reserve_released",)
 # Code of one object store only.

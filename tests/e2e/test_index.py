@@ -267,9 +267,9 @@ def test_parts_without_an_index(start, corpus, expected):
     assert compare(server, expected, "without index")["index_parts"] == 0
 
 
-@pytest.mark.parametrize("tail_mb", [32, 0])
-def test_parts_with_an_index(start, corpus, expected, tail_mb):
-    server = start("--set", "ingester.row_group_rows=1024", "--set", f"cache.tail_mb={tail_mb}")
+@pytest.mark.parametrize("memory_mb, mode", [(64, "never"), (0, "never"), (64, "always"), (0, "always")])
+def test_parts_with_an_index(start, corpus, expected, memory_mb, mode):
+    server = start("--set", "ingester.row_group_rows=1024", "--set", f"cache.memory_mb={memory_mb}", "--set", f"cache.disk_cache.mode={mode}")
     load(server, corpus[0])
     assert len(list(server.data_dir.rglob("*.idx"))) >= PARTS
     totals = compare(server, expected, "with index")
@@ -306,7 +306,7 @@ def test_some_parts_have_an_index(start, corpus, expected):
 
 def test_a_damaged_index_changes_nothing(start, corpus, expected):
     chance = random.Random(SEED + 1)
-    server = start("--set", "cache.tail_mb=0", "--set", "scrub.bytes_per_second=0")
+    server = start("--set", "cache.memory_mb=0", "--set", "scrub.bytes_per_second=0")
     load(server, corpus[0])
     for path in server.data_dir.rglob("*.idx"):
         damage(path, chance)

@@ -205,6 +205,7 @@ void add_stats(SqlStats& total, const SqlStats& more) {
     total.index_rows += more.index_rows;
     total.index_filters += more.index_filters;
     total.object_gets += more.object_gets;
+    total.cache_hits += more.cache_hits;
     total.hot_rows += more.hot_rows;
     total.memory_peak_bytes = std::max(total.memory_peak_bytes, more.memory_peak_bytes);
 }

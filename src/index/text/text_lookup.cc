@@ -324,8 +324,8 @@ Result<RowSelection> TextLookup::prefix(std::string_view prefix) {
         ++end;
     }
     if (begin < end) {
-        MS_TRY_VOID(areas_.read(*field_.area(AreaKind::kDictionary),
-                                {(*blocks_)[begin].bytes.begin, (*blocks_)[end - 1].bytes.end}));
+        const ByteRange range{(*blocks_)[begin].bytes.begin, (*blocks_)[end - 1].bytes.end};
+        MS_TRY_VOID(areas_.fetch(*field_.area(AreaKind::kDictionary), std::span(&range, 1)));
     }
     MS_TRY_VOID(scan(begin, end, [&](const TermCursor& cursor) {
         const auto term = cursor.term();
@@ -342,7 +342,9 @@ Result<RowSelection> TextLookup::pieces_in_terms(std::span<const LiteralPiece> p
     MS_TRY_VOID(open_dictionary());
     std::vector<std::vector<TermEntry>> entries(pieces.size());
     std::vector<std::uint64_t> found_rows(pieces.size());
-    MS_TRY_VOID(areas_.read_all(*field_.area(AreaKind::kDictionary)));
+    const auto& dictionary = *field_.area(AreaKind::kDictionary);
+    const ByteRange all{0, dictionary.bytes};
+    MS_TRY_VOID(areas_.fetch(dictionary, std::span(&all, 1)));
     MS_TRY_VOID(scan(0, blocks_->size(), [&](const TermCursor& cursor) {
         const auto term = cursor.term();
         for (std::size_t i = 0; i < pieces.size() && is_token_byte(term[0]); ++i) {

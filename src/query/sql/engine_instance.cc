@@ -135,13 +135,13 @@ void EngineInstance::start_workers(std::size_t threads) {
     }
 }
 
-Result<std::unique_ptr<EngineInstance>> EngineInstance::make(const SqlEngineOptions& options,
-                                                             const std::string& spill_directory,
-                                                             ObjectStore& objects) try {
+Result<std::unique_ptr<EngineInstance>> EngineInstance::make(
+    const SqlEngineOptions& options,
+    const std::string& spill_directory,
+    std::shared_ptr<ObjectReader> objects) try {
     std::unique_ptr<EngineInstance> instance(new EngineInstance(options, spill_directory));
-    instance->state_ = std::make_shared<InstanceState>(objects);
+    instance->state_ = std::make_shared<InstanceState>(std::move(objects));
     instance->state_->memory = &instance->memory_;
-    instance->state_->tails = options.tails;
     duckdb::DBConfig config;
     config.options.autoload_known_extensions = false;
     config.options.autoinstall_known_extensions = false;

@@ -33,8 +33,9 @@ struct ReadableObject {
     std::vector<RowGroupInfo> row_groups;
     std::vector<bool> touched;  ///< By row group.
     bool selected = false;      ///< Some scan of the query has it in its list.
-    /// A scan reads most of a row group's bytes: then one request brings the whole group.
-    bool reads_whole_groups = false;
+    /// First byte and one past the last of what is worth one request, sorted and apart: a read
+    /// that lies in one of them brings it as a whole.
+    std::vector<std::pair<std::uint64_t, std::uint64_t>> extents;
     /// By row group: some scan reads rows of it. Empty: not known, or all.
     std::vector<bool> wanted;
 
@@ -46,7 +47,7 @@ struct ReadableObject {
 
 /// What the scans of one instance read; shared with DuckDB's function and file system objects.
 struct InstanceState {
-    explicit InstanceState(ObjectStore& store) : objects(store) {}
+    explicit InstanceState(std::shared_ptr<ObjectReader> objects) : reader(std::move(objects)) {}
 
     /// The source of a handle; throws DuckDB's BinderException if there is none.
     std::shared_ptr<const ScanSource> source(std::uint64_t handle);
@@ -60,11 +61,11 @@ struct InstanceState {
     /// Tells where the column chunks of an object are, so that its pages are verified.
     void set_chunks(const std::string& path,
                     std::vector<std::pair<std::uint64_t, std::uint64_t>> chunks);
-    /// From now on row groups of the object are read as a whole.
-    void read_whole_groups(const std::string& path);
+    /// Adds ranges of the object that are read in one request each.
+    void read_together(const std::string& path,
+                       const std::vector<std::pair<std::uint64_t, std::uint64_t>>& extents);
 
-    ObjectStore& objects;
-    std::shared_ptr<TailCache> tails;  ///< Of all instances; null: none.
+    const std::shared_ptr<ObjectReader> reader;  ///< Of all instances.
     Mutex mutex;
     /// By the handle that the rewritten statement names.
     std::map<std::uint64_t, std::shared_ptr<const ScanSource>> sources MS_GUARDED_BY(mutex);
@@ -84,7 +85,7 @@ public:
     /// kInternal: DuckDB could not be started.
     static Result<std::unique_ptr<EngineInstance>> make(const SqlEngineOptions& options,
                                                         const std::string& spill_directory,
-                                                        ObjectStore& objects);
+                                                        std::shared_ptr<ObjectReader> objects);
     ~EngineInstance();
 
     /// Of the query between begin and end.

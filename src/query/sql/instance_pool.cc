@@ -6,8 +6,8 @@
 
 namespace molesignal {
 
-InstancePool::InstancePool(const SqlEngineOptions& options, ObjectStore& objects)
-    : options_(options), objects_(objects) {
+InstancePool::InstancePool(const SqlEngineOptions& options, std::shared_ptr<ObjectReader> objects)
+    : options_(options), objects_(std::move(objects)) {
     prepare_spill_directory(options_.spill_directory);
 }
 

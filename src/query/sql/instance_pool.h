@@ -9,7 +9,6 @@
 
 #include "common/mutex.h"
 #include "common/result.h"
-#include "objectstore/object_store.h"
 #include "query/sql/engine_instance.h"
 #include "query/sql/sql_engine.h"
 
@@ -19,8 +18,8 @@ namespace molesignal {
 /// organisation serves no other. Thread-safe.
 class InstancePool {
 public:
-    /// `objects` outlives the pool. Removes what instances of an earlier process spilled.
-    InstancePool(const SqlEngineOptions& options, ObjectStore& objects);
+    /// Removes what instances of an earlier process spilled.
+    InstancePool(const SqlEngineOptions& options, std::shared_ptr<ObjectReader> objects);
 
     /// An idle instance of the organisation, or a new one. kInternal: DuckDB could not be started.
     Result<std::unique_ptr<EngineInstance>> take(const std::string& org);
@@ -30,7 +29,7 @@ public:
 
 private:
     const SqlEngineOptions options_;
-    ObjectStore& objects_;
+    const std::shared_ptr<ObjectReader> objects_;
     std::atomic<std::uint64_t> made_{0};
     mutable Mutex mutex_;
     std::size_t taken_ MS_GUARDED_BY(mutex_) = 0;

@@ -406,6 +406,7 @@ SqlStats QueryExecution::stats() const {
     stats.index_rows = counters_->index_rows;
     stats.index_filters = counters_->index_filters;
     stats.object_gets = counters_->gets;
+    stats.cache_hits = counters_->cache_hits;
     stats.hot_rows = counters_->hot_rows;
     stats.memory_peak_bytes = memory_peak_bytes_;
     return stats;

@@ -8,6 +8,7 @@
 
 #include "metadata/catalogue.h"
 #include "model/schema.h"
+#include "storage/cache/object_reader.h"
 #include "storage/hot_rows.h"
 
 namespace molesignal {
@@ -17,6 +18,7 @@ struct ScanCounters {
     std::atomic<std::int64_t> rows{0};  ///< Of the row groups and chunks that were read.
     std::atomic<std::int64_t> bytes{0};
     std::atomic<std::int64_t> gets{0};
+    std::atomic<std::int64_t> cache_hits{0};
     std::atomic<std::int64_t> hot_rows{0};
     std::atomic<std::int64_t> parts_total{0};
     std::atomic<std::int64_t> parts_selected{0};
@@ -25,6 +27,12 @@ struct ScanCounters {
     std::atomic<std::int64_t> index_parts{0};    ///< Whose index was asked.
     std::atomic<std::int64_t> index_rows{0};     ///< That the indexes left of these parts.
     std::atomic<std::int64_t> index_filters{0};  ///< Conditions that the indexes answered alone.
+
+    void add(const ReadTally& tally) {
+        gets += tally.gets;
+        bytes += tally.bytes;
+        cache_hits += tally.hits;
+    }
 };
 
 /// One stream as one query sees it: a snapshot, ready to be scanned, once for all mentions of the

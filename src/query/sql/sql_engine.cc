@@ -32,7 +32,7 @@ public:
     Engine(const SqlEngineOptions& options,
            Catalogue& catalogue,
            HotSource& hot,
-           ObjectStore& objects,
+           std::shared_ptr<ObjectReader> objects,
            QueryRegistry& registry,
            Clock& clock,
            MetricRegistry& metrics)
@@ -43,7 +43,7 @@ public:
               .registry = registry,
               .clock = clock,
               .slots = QuerySlots({.running_max = options.concurrency_max}, clock),
-              .pool = InstancePool(options, objects),
+              .pool = InstancePool(options, std::move(objects)),
               .watch = QueryWatch(clock),
               .seconds = metrics.histogram("query_duration_seconds",
                                            "Time of a query, to its last row",
@@ -107,8 +107,13 @@ Result<std::unique_ptr<SqlEngine>> SqlEngine::make(const SqlEngineOptions& optio
                         DUCKDB_EXPECTED_SOURCE_ID));
     }
     QueryMemory::install();
-    return std::unique_ptr<SqlEngine>(
-        std::make_unique<Engine>(options, catalogue, hot, objects, registry, clock, metrics));
+    auto reader = options.reader;
+    if (reader == nullptr) {
+        reader = std::make_shared<ObjectReader>(
+            objects, ObjectReaderOptions{}, nullptr, nullptr, clock, metrics);
+    }
+    return std::unique_ptr<SqlEngine>(std::make_unique<Engine>(
+        options, catalogue, hot, std::move(reader), registry, clock, metrics));
 }
 
 }  // namespace molesignal

@@ -15,8 +15,8 @@
 #include "metadata/catalogue.h"
 #include "objectstore/object_store.h"
 #include "query/query_registry.h"
+#include "storage/cache/object_reader.h"
 #include "storage/hot_rows.h"
-#include "storage/tail_cache.h"
 
 namespace molesignal {
 
@@ -24,7 +24,7 @@ struct SqlEngineOptions {
     std::size_t threads = 0;                  ///< query.threads; 0: as many as cores.
     std::int64_t memory_bytes = 256LL << 20;  ///< query.memory_mb, of each query.
     std::shared_ptr<MemoryBudget> memory;     ///< Of all queries and more; null: no such limit.
-    std::shared_ptr<TailCache> tails;  ///< cache.tail_mb; null: the store is asked each time.
+    std::shared_ptr<ObjectReader> reader;     ///< With the caches; null: one without any.
     std::int64_t spill_bytes = 2048LL << 20;  ///< query.spill_mb, of each query.
     std::string spill_directory;
     std::int64_t rows_max = 1'000'000;     ///< query.rows_max: an answer is cut there.
@@ -69,6 +69,7 @@ struct SqlStats {
     std::int64_t index_rows = 0;          ///< Rows of these parts that the indexes left to look at.
     std::int64_t index_filters = 0;       ///< Conditions that the indexes answered alone.
     std::int64_t object_gets = 0;
+    std::int64_t cache_hits = 0;  ///< Reads that a cache answered instead of the object store.
     std::int64_t hot_rows = 0;
     std::int64_t memory_peak_bytes = 0;
 };

@@ -187,11 +187,17 @@ TEST_F(Engine, FootersAreReadOnce) {
     EXPECT_EQ(gets(), 4) << "each is opened twice, and read as a whole, for its end";
     EXPECT_EQ(gets(), 4) << "no cache";
     close_engine();
-    options_.tails = std::make_shared<TailCache>(
-        MemoryBudget::make_root("tails", "cache.tail_mb", 1 << 20), metrics_);
+    options_.reader = std::make_shared<ObjectReader>(
+        objects_,
+        ObjectReaderOptions{},
+        std::make_unique<MemoryCache>(MemoryBudget::make_root("cache", "cache.memory_mb", 1 << 20),
+                                      metrics_),
+        nullptr,
+        system_clock_,
+        metrics_);
     EXPECT_EQ(gets(), 2);
     EXPECT_EQ(gets(), 0);
-    EXPECT_EQ(metric(R"(cache_hits_total{cache="tail"})"), 6);
+    EXPECT_EQ(metric(R"(cache_hits_total{cache="footer"})"), 6);
 }
 
 TEST_F(Engine, WhatIsReadOfObjectsDoesNotLoosenTheLimit) {

@@ -2,8 +2,10 @@
 // deadline.
 #include <algorithm>
 #include <cstring>
+#include <map>
 #include <memory>
 #include <optional>
+#include <set>
 
 #include <duckdb.hpp>
 #include <duckdb/common/file_system.hpp>
@@ -21,12 +23,13 @@ namespace {
 constexpr std::string_view kScheme = "ms://";
 /// The end of a file is read once: footers are asked for in two or three small reads.
 constexpr std::uint64_t kTailBytes = 64U << 10U;
-/// Larger row groups are read column by column, whatever the query wants of them.
-constexpr std::uint64_t kWholeGroupBytesMax = 8U << 20U;
+/// Larger footers are read anew by each query.
+constexpr std::uint64_t kFooterBytesMax = 16U << 20U;
 /// A Parquet file ends with the footer's length and "PAR1".
 constexpr std::uint64_t kEndBytes = 8;
 
 class ObjectFiles;
+using Range = std::pair<std::uint64_t, std::uint64_t>;
 
 /// Counts bytes for the query while they exist.
 class CountedBytes {
@@ -46,26 +49,22 @@ private:
     std::int64_t bytes_;
 };
 
-/// What the store answered. It was allocated for nobody, so it is freed for nobody: freed as the
+/// What a reader answered. It was allocated for nobody, so it is freed for nobody: freed as the
 /// query's, it would be taken off what the query has.
 class Content {
 public:
-    explicit Content(ByteBuffer bytes) : bytes_(std::move(bytes)) {}
+    explicit Content(SharedBytes read) : read_(std::move(read)) {}
     ~Content() {
         const QueryMemory::Scope uncounted(nullptr);
-        ByteBuffer().swap(bytes_);
+        read_.owner = nullptr;
     }
     Content(Content&&) noexcept = default;
     Content& operator=(Content&&) = delete;
-    const ByteBuffer& operator*() const { return bytes_; }
-    /// Moves the bytes to where they are not the query's either.
-    TailCache::Tail share() && {
-        const QueryMemory::Scope uncounted(nullptr);
-        return std::make_shared<const ByteBuffer>(std::move(bytes_));
-    }
+    Bytes bytes() const { return read_.bytes; }
+    void replace(Content other) { std::swap(read_, other.read_); }
 
 private:
-    ByteBuffer bytes_;
+    SharedBytes read_;
 };
 
 class ObjectHandle final : public duckdb::FileHandle {
@@ -73,8 +72,10 @@ public:
     ObjectHandle(duckdb::FileSystem& files,
                  const std::string& path,
                  duckdb::FileOpenFlags flags,
-                 std::uint64_t size)
-        : FileHandle(files, path, flags), size_bytes(size), key(path.substr(kScheme.size())) {}
+                 const ReadableObject& readable)
+        : FileHandle(files, path, flags),
+          object{
+              .key = path.substr(kScheme.size()), .bytes = readable.bytes, .xxh3 = readable.xxh3} {}
     ~ObjectHandle() override {
         const QueryMemory::Scope uncounted(nullptr);
         const MutexLock lock(mutex);
@@ -82,20 +83,21 @@ public:
     }
     void Close() override {}
 
-    const std::uint64_t size_bytes;
-    const std::string key;
+    const ObjectName object;
     std::uint64_t position = 0;
     Mutex mutex;
-    TailCache::Tail tail MS_GUARDED_BY(mutex);  ///< Null before its first use.
-    /// The row group that was read last as a whole.
-    struct Group {
-        Group(QueryMemory& memory, std::uint64_t from, std::uint64_t bytes)
-            : counted(memory, bytes), begin(from) {}
+    /// The verified end, with the whole footer; null before its first use.
+    std::shared_ptr<const ByteBuffer> tail MS_GUARDED_BY(mutex);
+    /// The extent that was read last.
+    struct Extent {
+        Extent(QueryMemory& memory, const Range& range)
+            : counted(memory, range.second - range.first), begin(range.first) {}
         CountedBytes counted;
         std::uint64_t begin;
         std::optional<Content> content;
+        std::set<std::uint64_t> verified;  ///< Begins of column chunks.
     };
-    std::unique_ptr<Group> group MS_GUARDED_BY(mutex);
+    std::unique_ptr<Extent> extent MS_GUARDED_BY(mutex);
 };
 
 class ObjectFiles final : public duckdb::FileSystem {
@@ -114,7 +116,7 @@ public:
         if (found == state_->readable.end()) {
             throw duckdb::IOException("object '%s' is not part of this query", path);
         }
-        return duckdb::make_uniq<ObjectHandle>(*this, path, flags, found->second.bytes);
+        return duckdb::make_uniq<ObjectHandle>(*this, path, flags, found->second);
     }
 
     void Read(duckdb::FileHandle& file,
@@ -123,39 +125,34 @@ public:
               duckdb::idx_t offset) override {
         auto& handle = file.Cast<ObjectHandle>();
         const auto bytes = static_cast<std::uint64_t>(count);
-        if (offset > handle.size_bytes || bytes > handle.size_bytes - offset) {
-            throw duckdb::IOException("read past the end of object '%s'", handle.key);
+        if (offset > handle.object.bytes || bytes > handle.object.bytes - offset) {
+            throw duckdb::IOException("read past the end of object '%s'", handle.object.key);
         }
-        const auto tail_begin = handle.size_bytes - std::min(handle.size_bytes, kTailBytes);
-        if (is_unwanted(handle.key, offset, bytes)) {
+        if (is_unwanted(handle.object.key, offset, bytes)) {
             // Fetched ahead for nobody: the reader skips the group without a look. Zeros are no
             // page, should it look all the same.
             std::memset(buffer, 0, bytes);
             return;
         }
-        note_read(handle.key, offset, bytes);
-        if (offset >= tail_begin) {
-            const MutexLock lock(handle.mutex);
-            if (handle.tail == nullptr) {
-                handle.tail = tail_of(handle.key, tail_begin, handle.size_bytes - tail_begin);
-            }
-            std::memcpy(buffer, handle.tail->data() + (offset - tail_begin), bytes);
+        note_read(handle.object.key, offset, bytes);
+        if (read_from_tail(handle, buffer, offset, bytes)) {
             return;
         }
-        if (const auto group = whole_group(handle.key, offset, bytes)) {
-            read_from_group(handle, *group, buffer, offset, bytes);
+        if (const auto extent = extent_of(handle.object.key, offset, bytes)) {
+            read_from_extent(handle, *extent, buffer, offset, bytes);
             return;
         }
         // Until it is copied to where DuckDB wants it.
         const CountedBytes counted(*state_->memory, bytes);
-        const auto content = fetch(handle.key, offset, bytes);
-        verify(handle, offset, as_text(*content));
-        std::memcpy(buffer, (*content).data(), bytes);
+        std::set<std::uint64_t> verified;
+        auto content = read(handle.object, offset, bytes);
+        check(handle, offset, offset, bytes, content, verified);
+        std::memcpy(buffer, content.bytes().data(), bytes);
     }
 
     int64_t Read(duckdb::FileHandle& file, void* buffer, int64_t count) override {
         auto& handle = file.Cast<ObjectHandle>();
-        const auto left = handle.size_bytes - std::min(handle.size_bytes, handle.position);
+        const auto left = handle.object.bytes - std::min(handle.object.bytes, handle.position);
         const auto bytes = std::min<std::uint64_t>(static_cast<std::uint64_t>(count), left);
         Read(file, buffer, static_cast<int64_t>(bytes), handle.position);
         handle.position += bytes;
@@ -163,14 +160,14 @@ public:
     }
 
     int64_t GetFileSize(duckdb::FileHandle& file) override {
-        return static_cast<int64_t>(file.Cast<ObjectHandle>().size_bytes);
+        return static_cast<int64_t>(file.Cast<ObjectHandle>().object.bytes);
     }
     // Objects never change: one time and one version for ever.
     duckdb::timestamp_t GetLastModifiedTime(duckdb::FileHandle&) override {
         return duckdb::timestamp_t(0);
     }
     duckdb::string GetVersionTag(duckdb::FileHandle& file) override {
-        return file.Cast<ObjectHandle>().key;
+        return file.Cast<ObjectHandle>().object.key;
     }
     duckdb::FileType GetFileType(duckdb::FileHandle&) override {
         return duckdb::FileType::FILE_TYPE_REGULAR;
@@ -231,48 +228,94 @@ private:
         }
     }
 
-    /// First byte and one past the last of the row group that the range lies in, if it is to be
-    /// read as a whole.
-    std::optional<std::pair<std::uint64_t, std::uint64_t>> whole_group(const std::string& key,
-                                                                       std::uint64_t offset,
-                                                                       std::uint64_t bytes) {
+    /// The extent that a range lies in, if any.
+    std::optional<Range> extent_of(const std::string& key,
+                                   std::uint64_t offset,
+                                   std::uint64_t bytes) {
         const MutexLock lock(state_->mutex);
         const auto found = state_->readable.find(key);
-        if (found == state_->readable.end() || !found->second.reads_whole_groups) {
+        if (found == state_->readable.end()) {
             return std::nullopt;
         }
-        std::uint64_t begin = 0;
-        for (const auto& group : found->second.row_groups) {
-            const auto end = static_cast<std::uint64_t>(group.byte_end);
-            if (offset < end) {
-                const bool fits = offset + bytes <= end && end - begin <= kWholeGroupBytesMax;
-                return fits ? std::optional(std::pair(begin, end)) : std::nullopt;
-            }
-            begin = end;
-        }
-        return std::nullopt;
+        const auto& extents = found->second.extents;
+        const auto next = std::ranges::upper_bound(extents, offset, {}, &Range::second);
+        const bool fits =
+            next != extents.end() && next->first <= offset && offset + bytes <= next->second;
+        return fits ? std::optional(*next) : std::nullopt;
     }
 
-    void read_from_group(ObjectHandle& handle,
-                         const std::pair<std::uint64_t, std::uint64_t>& range,
-                         void* buffer,
-                         std::uint64_t offset,
-                         std::uint64_t bytes) {
+    void read_from_extent(ObjectHandle& handle,
+                          const Range& range,
+                          void* buffer,
+                          std::uint64_t offset,
+                          std::uint64_t bytes) {
+        std::unique_ptr<ObjectHandle::Extent> extent;
         {
             const MutexLock lock(handle.mutex);
-            if (handle.group != nullptr && handle.group->begin == range.first) {
-                std::memcpy(
-                    buffer, (**handle.group->content).data() + (offset - range.first), bytes);
-                return;
+            std::swap(extent, handle.extent);
+        }
+        if (extent == nullptr || extent->begin != range.first) {
+            extent = nullptr;  // Its memory is for the next one.
+            extent = std::make_unique<ObjectHandle::Extent>(*state_->memory, range);
+            read_ahead(handle.object, range);
+            extent->content.emplace(read(handle.object, range.first, range.second - range.first));
+        }
+        auto& content = *extent->content;
+        check(handle, range.first, offset, bytes, content, extent->verified);
+        std::memcpy(buffer, content.bytes().data() + (offset - range.first), bytes);
+        const MutexLock lock(handle.mutex);
+        std::swap(handle.extent, extent);
+    }
+
+    /// Begins to fetch extents behind `range` that some scan wants: one after the first that the
+    /// query reads of the object, and more of them the longer it reads on.
+    void read_ahead(const ObjectName& object, const Range& range) {
+        if (!state_->reader->reads_ahead()) {
+            return;
+        }
+        const QueryMemory::Scope uncounted(nullptr);
+        const auto [context, counters] = query();
+        for (const auto& [begin, end] : next_extents(object.key, range, counters.get())) {
+            state_->reader->read_ahead(
+                context, object, begin, end - begin, [kept = counters](const ReadTally& tally) {
+                    if (kept != nullptr) {
+                        kept->gets += tally.gets;
+                        kept->bytes += tally.bytes;
+                    }
+                });
+        }
+    }
+
+    std::vector<Range> next_extents(const std::string& key,
+                                    const Range& range,
+                                    const ScanCounters* query) {
+        constexpr std::size_t kExtentsMax = 4;
+        std::vector<Range> next;
+        const MutexLock lock(state_->mutex);
+        const auto found = state_->readable.find(key);
+        if (found == state_->readable.end()) {
+            return next;
+        }
+        if (std::exchange(ahead_query_, query) != query) {
+            ahead_.clear();
+        }
+        auto& ahead = ahead_[key];
+        const auto distance = std::min(++ahead.reads, kExtentsMax);
+        const auto& readable = found->second;
+        std::size_t passed = 0;
+        for (auto extent = std::ranges::upper_bound(readable.extents, range);
+             extent != readable.extents.end() && passed < distance;
+             ++extent) {
+            if (readable.is_unwanted(extent->first, extent->second - extent->first)) {
+                continue;
+            }
+            ++passed;
+            if (extent->first >= ahead.end) {
+                next.push_back(*extent);
+                ahead.end = extent->second;
             }
         }
-        auto group = std::make_unique<ObjectHandle::Group>(
-            *state_->memory, range.first, range.second - range.first);
-        group->content.emplace(fetch(handle.key, range.first, range.second - range.first));
-        verify(handle, range.first, as_text(**group->content));
-        std::memcpy(buffer, (**group->content).data() + (offset - range.first), bytes);
-        const MutexLock lock(handle.mutex);
-        std::swap(handle.group, group);
+        return next;
     }
 
     bool is_unwanted(const std::string& key, std::uint64_t offset, std::uint64_t bytes) {
@@ -281,127 +324,206 @@ private:
         return found != state_->readable.end() && found->second.is_unwanted(offset, bytes);
     }
 
-    Content fetch(const std::string& key, std::uint64_t offset, std::uint64_t bytes) {
-        auto content = get(key, offset, bytes);
-        if ((*content).size() != bytes) {
-            damaged(key, "it is shorter than the catalogue says");
-        }
-        return content;
-    }
-
-    Content get(const std::string& key, std::uint64_t offset, std::uint64_t bytes) {
-        RequestContext context;
-        std::shared_ptr<ScanCounters> counters;
-        {
-            const MutexLock lock(state_->mutex);
-            context = state_->context;
-            counters = state_->counters;
-        }
-        // The store's code does not expect allocations to fail.
+    Content read(const ObjectName& object, std::uint64_t offset, std::uint64_t bytes) {
+        // The reader's code does not expect allocations to fail.
         const QueryMemory::Scope uncounted(nullptr);
-        auto content = state_->objects.get(context, key, offset, bytes);
-        if (!content) {
-            if (content.error().code() == ErrorCode::kNotFound) {
-                damaged(key, "it is missing");
-            }
-            throw duckdb::IOException("read object: %s", content.error().message());
-        }
+        const auto [context, counters] = query();
+        ReadTally tally;
+        auto content = state_->reader->read(context, object, offset, bytes, tally);
         if (counters != nullptr) {
-            ++counters->gets;
-            counters->bytes += static_cast<std::int64_t>(content->size());
+            counters->add(tally);
+        }
+        if (!content) {
+            fail(object.key, content.error());
         }
         return Content(std::move(*content));
     }
 
-    TailCache::Tail tail_of(const std::string& key, std::uint64_t offset, std::uint64_t bytes) {
-        auto& cache = state_->tails;
-        if (cache != nullptr) {
-            if (auto known = cache->find(key); known != nullptr && known->size() == bytes) {
-                return known;
-            }
-        }
-        auto tail = fetch_tail(key, offset, bytes).share();
-        if (cache != nullptr) {
-            const QueryMemory::Scope uncounted(nullptr);
-            cache->keep(key, tail);
-        }
-        return tail;
+    std::pair<RequestContext, std::shared_ptr<ScanCounters>> query() {
+        const MutexLock lock(state_->mutex);
+        return {state_->context, state_->counters};
     }
 
-    /// The end of an object: its size and its footer are verified, or the whole if it is small.
-    Content fetch_tail(const std::string& key, std::uint64_t offset, std::uint64_t bytes) {
-        auto content = get(key, offset, bytes + 1);
-        const auto& tail = *content;
-        if (tail.size() != bytes) {
-            damaged(key,
-                    tail.size() < bytes ? "it is shorter than the catalogue says"
-                                        : "it is longer than the catalogue says");
+    [[noreturn]] static void fail(const std::string& key, const Error& error) {
+        if (error.code() == ErrorCode::kNotFound) {
+            damaged(key, "it is missing");
         }
-        const auto text = as_text(tail);
-        if (offset == 0) {
-            verify_hash(key, text, &ReadableObject::xxh3, "its hash is not the catalogue's");
-        } else if (const auto footer = footer_bytes(tail); footer + kEndBytes <= bytes) {
-            verify_footer(key, text.substr(bytes - kEndBytes - footer, footer));
+        if (error.code() == ErrorCode::kCorruption) {
+            damaged(key, error.message());
         }
-        return content;
+        throw duckdb::IOException("read object: %s", error.message());
     }
+
+    bool read_from_tail(ObjectHandle& handle,
+                        void* buffer,
+                        std::uint64_t offset,
+                        std::uint64_t bytes) {
+        const auto size = handle.object.bytes;
+        const MutexLock lock(handle.mutex);
+        if (handle.tail == nullptr) {
+            if (offset < size - std::min(size, kTailBytes)) {
+                return false;
+            }
+            handle.tail = tail_of(handle.object);
+        }
+        const auto begin = size - handle.tail->size();
+        if (offset < begin) {
+            return false;
+        }
+        std::memcpy(buffer, handle.tail->data() + (offset - begin), bytes);
+        return true;
+    }
+
+    /// The end of an object, verified: its size, and its hash if it is small, else its footer's.
+    std::shared_ptr<const ByteBuffer> tail_of(const ObjectName& object) {
+        const QueryMemory::Scope uncounted(nullptr);
+        const auto [context, counters] = query();
+        ReadTally tally;
+        const auto tail = state_->reader->load(
+            context,
+            object,
+            CachedKind::kFooter,
+            [&]() -> Result<ObjectReader::Loaded> {
+                MS_TRY(auto read, read_tail(context, object, tally));
+                if (const auto problem = tail_problem(object, read.bytes); problem != nullptr) {
+                    state_->reader->forget(object.key);
+                    MS_TRY(read, read_tail(context, object, tally));
+                    if (const auto* const again = tail_problem(object, read.bytes)) {
+                        state_->reader->forget(object.key);
+                        return Error(ErrorCode::kCorruption, again);
+                    }
+                }
+                const auto& bytes = read.bytes;
+                auto kept = std::make_shared<const ByteBuffer>(bytes.begin(), bytes.end());
+                const bool is_whole = footer_bytes(bytes) + kEndBytes <= bytes.size();
+                return ObjectReader::Loaded{std::move(kept), is_whole ? bytes.size() : 0};
+            },
+            tally);
+        if (counters != nullptr) {
+            counters->add(tally);
+        }
+        if (!tail) {
+            fail(object.key, tail.error());
+        }
+        return std::static_pointer_cast<const ByteBuffer>(*tail);
+    }
+
+    /// The last bytes, and all of the footer.
+    Result<SharedBytes> read_tail(const RequestContext& context,
+                                  const ObjectName& object,
+                                  ReadTally& tally) {
+        auto bytes = std::min(object.bytes, kTailBytes);
+        MS_TRY(auto read,
+               state_->reader->read(context, object, object.bytes - bytes, bytes, tally));
+        const auto wanted = footer_bytes(read.bytes) + kEndBytes;
+        if (wanted <= bytes || wanted > std::min(object.bytes, kFooterBytesMax)) {
+            return read;
+        }
+        return state_->reader->read(context, object, object.bytes - wanted, wanted, tally);
+    }
+
+    /// Null: none is known.
+    const char* tail_problem(const ObjectName& object, Bytes tail) {
+        if (tail.size() == object.bytes) {
+            return has_hash(object.key, tail, &ReadableObject::xxh3)
+                       ? nullptr
+                       : "its hash is not the catalogue's";
+        }
+        const auto footer = footer_bytes(tail);
+        if (footer + kEndBytes > object.bytes) {
+            return "its footer is longer than the object";
+        }
+        const bool is_good = footer + kEndBytes > tail.size() ||
+                             has_hash(object.key,
+                                      tail.subspan(tail.size() - kEndBytes - footer, footer),
+                                      &ReadableObject::footer_xxh3);
+        return is_good ? nullptr : kWrongFooter;
+    }
+
+    static constexpr const char* kWrongFooter = "the hash of its footer is not the catalogue's";
 
     static std::uint64_t footer_bytes(Bytes tail) {
         return tail.size() < kEndBytes ? 0 : load_le<std::uint32_t>(tail, tail.size() - kEndBytes);
     }
 
-    void verify_footer(const std::string& key, std::string_view footer) {
-        verify_hash(key,
-                    footer,
-                    &ReadableObject::footer_xxh3,
-                    "the hash of its footer is not the catalogue's");
-    }
-
-    void verify_hash(const std::string& key,
-                     std::string_view content,
-                     std::uint64_t ReadableObject::* expected,
-                     std::string_view what) {
+    bool has_hash(const std::string& key, Bytes content, std::uint64_t ReadableObject::* expected) {
         std::uint64_t hash = 0;
         {
             const MutexLock lock(state_->mutex);
             const auto found = state_->readable.find(key);
             hash = found == state_->readable.end() ? 0 : found->second.*expected;
         }
-        if (hash != 0 && XXH3_64bits(content.data(), content.size()) != hash) {
-            damaged(key, what);
+        return hash == 0 || XXH3_64bits(content.data(), content.size()) == hash;
+    }
+
+    /// Verifies what [offset, offset + bytes) needs of `content`, which begins at `begin`. What is
+    /// not right may have been damaged in a cache or on its way: it is read once more first.
+    void check(ObjectHandle& handle,
+               std::uint64_t begin,
+               std::uint64_t offset,
+               std::uint64_t bytes,
+               Content& content,
+               std::set<std::uint64_t>& verified) {
+        auto problem = find_problem(handle, begin, {offset, offset + bytes}, content, verified);
+        if (problem) {
+            forget(handle.object.key);
+            content.replace(read(handle.object, begin, content.bytes().size()));
+            verified.clear();
+            problem = find_problem(handle, begin, {offset, offset + bytes}, content, verified);
+        }
+        if (problem) {
+            forget(handle.object.key);
+            damaged(handle.object.key, *problem);
         }
     }
 
-    /// A footer that is larger than the tail is read by itself; everything else are column chunks.
-    void verify(ObjectHandle& handle, std::uint64_t offset, std::string_view content) {
+    void forget(const std::string& key) {
+        const QueryMemory::Scope uncounted(nullptr);
+        state_->reader->forget(key);
+    }
+
+    /// A footer that is too large for the tail is read by itself; everything else are column
+    /// chunks.
+    std::optional<std::string> find_problem(ObjectHandle& handle,
+                                            std::uint64_t begin,
+                                            const Range& range,
+                                            const Content& content,
+                                            std::set<std::uint64_t>& verified) {
+        const auto bytes = content.bytes();
         {
             const MutexLock lock(handle.mutex);
             const auto footer = handle.tail == nullptr ? 0 : footer_bytes(*handle.tail);
-            if (footer > 0 && offset + footer + kEndBytes == handle.size_bytes &&
-                content.size() >= footer) {
-                verify_footer(handle.key, content.substr(0, footer));
-                return;
+            if (footer > 0 && begin + footer + kEndBytes == handle.object.bytes &&
+                bytes.size() >= footer) {
+                return has_hash(
+                           handle.object.key, bytes.first(footer), &ReadableObject::footer_xxh3)
+                           ? std::nullopt
+                           : std::optional<std::string>(kWrongFooter);
             }
         }
-        std::vector<std::pair<std::uint64_t, std::uint64_t>> inside;
-        {
-            const MutexLock lock(state_->mutex);
-            const auto found = state_->readable.find(handle.key);
-            if (found == state_->readable.end()) {
-                return;
+        for (const auto& [from, to] : chunks_of(handle.object.key, range)) {
+            if (from < begin || to > begin + bytes.size() || !verified.insert(from).second) {
+                continue;
             }
-            const auto& chunks = found->second.chunks;
-            for (auto chunk = std::ranges::lower_bound(chunks, std::pair(offset, offset));
-                 chunk != chunks.end() && chunk->second <= offset + content.size();
-                 ++chunk) {
-                inside.push_back(*chunk);
+            if (const auto good = check_pages(as_text(bytes.subspan(from - begin, to - from)));
+                !good) {
+                return good.error().message();
             }
         }
-        for (const auto& [begin, end] : inside) {
-            if (const auto good = check_pages(content.substr(begin - offset, end - begin)); !good) {
-                damaged(handle.key, good.error().message());
-            }
+        return std::nullopt;
+    }
+
+    /// The column chunks that a range touches.
+    std::vector<Range> chunks_of(const std::string& key, const Range& range) {
+        const MutexLock lock(state_->mutex);
+        const auto found = state_->readable.find(key);
+        if (found == state_->readable.end()) {
+            return {};
         }
+        const auto& chunks = found->second.chunks;
+        const auto first = std::ranges::upper_bound(chunks, range.first, {}, &Range::second);
+        const auto last = std::ranges::lower_bound(chunks, range.second, {}, &Range::first);
+        return first < last ? std::vector<Range>(first, last) : std::vector<Range>();
     }
 
     [[noreturn]] static void damaged(const std::string& key, std::string_view what) {
@@ -413,6 +535,14 @@ private:
     }
 
     std::shared_ptr<InstanceState> state_;
+    /// How far an object is being read ahead.
+    struct Ahead {
+        std::size_t reads = 0;
+        std::uint64_t end = 0;
+    };
+    // Guarded by state_->mutex.
+    std::map<std::string, Ahead> ahead_;  ///< By key; of `ahead_query_`.
+    const ScanCounters* ahead_query_ = nullptr;
 };
 
 }  // namespace
@@ -426,11 +556,25 @@ void InstanceState::set_chunks(const std::string& path,
     }
 }
 
-void InstanceState::read_whole_groups(const std::string& path) {
+void InstanceState::read_together(const std::string& path, const std::vector<Range>& extents) {
     const MutexLock lock(mutex);
-    if (const auto found = readable.find(path.substr(kScheme.size())); found != readable.end()) {
-        found->second.reads_whole_groups = true;
+    const auto found = readable.find(path.substr(kScheme.size()));
+    if (found == readable.end()) {
+        return;
     }
+    auto& all = found->second.extents;
+    all.insert(all.end(), extents.begin(), extents.end());
+    std::ranges::sort(all);
+    // Several scans read the object: what overlaps becomes one.
+    std::vector<Range> apart;
+    for (const auto& extent : all) {
+        if (!apart.empty() && extent.first < apart.back().second) {
+            apart.back().second = std::max(apart.back().second, extent.second);
+        } else {
+            apart.push_back(extent);
+        }
+    }
+    all = std::move(apart);
 }
 
 std::string object_path(const PartInfo& part) {

@@ -10,40 +10,81 @@
 namespace molesignal {
 namespace {
 
-/// An object of the store, with the query's deadline and counters.
-class ObjectRanges final : public RangeReader {
+/// An object's index, with the query's deadline and counters.
+class IndexRanges final : public RangeReader {
 public:
-    ObjectRanges(InstanceState& state, std::string key, std::uint64_t bytes)
-        : state_(state), key_(std::move(key)), bytes_(bytes) {}
+    IndexRanges(InstanceState& state, const ObjectName& object)
+        : state_(state), object_(object), hash_(ObjectHash::of(object.key)) {
+        const MutexLock lock(state_.mutex);
+        context_ = state_.context;
+        counters_ = state_.counters;
+    }
+    ~IndexRanges() override {
+        if (counters_ != nullptr) {
+            counters_->add(tally_);
+        }
+    }
+    IndexRanges(const IndexRanges&) = delete;
+    IndexRanges& operator=(const IndexRanges&) = delete;
 
-    std::uint64_t size() const override { return bytes_; }
+    std::uint64_t size() const override { return object_.bytes; }
+    std::uint64_t gap_bytes() const override { return state_.reader->gap_bytes(); }
     Result<ByteBuffer> read(std::uint64_t offset, std::uint64_t length) override {
-        RequestContext context;
-        std::shared_ptr<ScanCounters> counters;
-        {
-            const MutexLock lock(state_.mutex);
-            context = state_.context;
-            counters = state_.counters;
+        MS_TRY(const auto read, state_.reader->read(context_, object_, offset, length, tally_));
+        return ByteBuffer(read.bytes.begin(), read.bytes.end());
+    }
+    Block find_checked(std::uint64_t offset) override {
+        auto* const memory = state_.reader->memory();
+        if (memory == nullptr) {
+            return nullptr;
         }
-        MS_TRY(auto content, state_.objects.get(context, key_, offset, length));
-        if (counters != nullptr) {
-            ++counters->gets;
-            counters->bytes += static_cast<std::int64_t>(content.size());
+        auto found = std::static_pointer_cast<const ByteBuffer>(memory->find(key_of(offset)));
+        tally_.hits += found != nullptr ? 1 : 0;
+        return found;
+    }
+    void keep_checked(std::uint64_t offset, Bytes block) override {
+        if (auto* const memory = state_.reader->memory(); memory != nullptr) {
+            memory->keep(key_of(offset),
+                         std::make_shared<const ByteBuffer>(block.begin(), block.end()),
+                         block.size());
         }
-        if (content.size() != length) {
-            return Error(ErrorCode::kCorruption,
-                         fmt::format("{} bytes at offset {} were read, {} are wanted",
-                                     content.size(),
-                                     offset,
-                                     length));
+    }
+    Result<std::shared_ptr<const SidecarReader>> open() {
+        MS_TRY(const auto value,
+               state_.reader->load(
+                   context_,
+                   object_,
+                   CachedKind::kIndexHead,
+                   [this]() -> Result<ObjectReader::Loaded> {
+                       MS_TRY(auto reader, SidecarReader::open(*this));
+                       const auto bytes = reader.memory_bytes();
+                       return ObjectReader::Loaded{
+                           std::make_shared<const SidecarReader>(std::move(reader)), bytes};
+                   },
+                   tally_));
+        return std::static_pointer_cast<const SidecarReader>(value);
+    }
+    /// Whether the object is to be read once more before the error is believed: what was read may
+    /// have been damaged in a cache or on its way. Then nothing of it is cached any more.
+    bool may_be_repeated(const Error& error) {
+        if (error.code() != ErrorCode::kCorruption) {
+            return false;
         }
-        return content;
+        state_.reader->forget(object_.key);
+        return true;
     }
 
 private:
+    MemoryCache::Key key_of(std::uint64_t offset) const {
+        return {.object = hash_, .kind = CachedKind::kIndexBlock, .offset = offset};
+    }
+
     InstanceState& state_;
-    std::string key_;
-    std::uint64_t bytes_;
+    const ObjectName& object_;
+    ObjectHash hash_;
+    RequestContext context_;
+    std::shared_ptr<ScanCounters> counters_;
+    ReadTally tally_;
 };
 
 void log_unusable(const std::string& key, const Error& error) {
@@ -53,19 +94,12 @@ void log_unusable(const std::string& key, const Error& error) {
     }
 }
 
-Result<SidecarReader> open_sidecar(InstanceState& state, const PartObject& object) {
-    const auto bytes = static_cast<std::uint64_t>(object.bytes);
-    ObjectRanges ranges(state, object.key, bytes);
-    if (state.tails != nullptr) {
-        if (const auto known = state.tails->find(object.key); known != nullptr) {
-            return SidecarReader::open(ranges, *known);
-        }
-    }
-    const auto tail_bytes = std::min<std::uint64_t>(bytes, kSidecarTailBytes);
-    MS_TRY(auto tail, ranges.read(bytes - tail_bytes, tail_bytes));
-    MS_TRY(auto reader, SidecarReader::open(ranges, tail));
-    if (state.tails != nullptr) {
-        state.tails->keep(object.key, std::make_shared<const ByteBuffer>(std::move(tail)));
+Result<std::shared_ptr<const SidecarReader>> open_sidecar(InstanceState& state,
+                                                          const ObjectName& object) {
+    IndexRanges ranges(state, object);
+    auto reader = ranges.open();
+    if (!reader && ranges.may_be_repeated(reader.error())) {
+        reader = ranges.open();
     }
     return reader;
 }
@@ -79,21 +113,22 @@ std::optional<PartIndex> PartIndex::find(InstanceState& state, const PartInfo& p
         if (object.kind != "index") {
             continue;
         }
-        auto reader = open_sidecar(state, object);
+        ObjectName name{.key = object.key,
+                        .bytes = static_cast<std::uint64_t>(object.bytes),
+                        .xxh3 = object.xxh3};
+        auto reader = open_sidecar(state, name);
         if (!reader) {
             log_unusable(object.key, reader.error());
             return std::nullopt;
         }
-        rows += reader->rows();
-        index.segments_.push_back({.key = object.key,
-                                   .bytes = static_cast<std::uint64_t>(object.bytes),
-                                   .reader = std::move(*reader)});
+        rows += (*reader)->rows();
+        index.segments_.push_back({.object = std::move(name), .reader = std::move(*reader)});
     }
     if (index.segments_.empty()) {
         return std::nullopt;
     }
     if (rows != static_cast<std::uint64_t>(part.rows)) {
-        log_unusable(index.segments_.front().key,
+        log_unusable(index.segments_.front().object.key,
                      Error(ErrorCode::kCorruption,
                            fmt::format("it is of {} rows, the part has {}", rows, part.rows)));
         return std::nullopt;
@@ -102,12 +137,15 @@ std::optional<PartIndex> PartIndex::find(InstanceState& state, const PartInfo& p
 }
 
 RowSelection PartIndex::select_in(const Segment& segment, const IndexQuery& query) {
-    ObjectRanges ranges(state_, segment.key, segment.bytes);
+    IndexRanges ranges(state_, segment.object);
     SidecarReadStats stats;
-    auto selection = segment.reader.select(ranges, query, stats);
+    auto selection = segment.reader->select(ranges, query, stats);
+    if (!selection && ranges.may_be_repeated(selection.error())) {
+        selection = segment.reader->select(ranges, query, stats);
+    }
     if (!selection) {
-        log_unusable(segment.key, selection.error());
-        return RowSelection::unknown(segment.reader.rows());
+        log_unusable(segment.object.key, selection.error());
+        return RowSelection::unknown(segment.reader->rows());
     }
     return std::move(*selection);
 }
@@ -129,7 +167,7 @@ RowSelection PartIndex::select(const IndexQuery& query) {
                 ranges.push_back({.begin = rows + range.begin, .end = rows + range.end});
             }
         }
-        rows += segment.reader.rows();
+        rows += segment.reader->rows();
     }
     return {RowSet::from_ranges(rows, ranges), is_exact};
 }

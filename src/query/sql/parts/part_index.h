@@ -1,12 +1,13 @@
 #pragma once
 
+#include <memory>
 #include <optional>
-#include <string>
 #include <vector>
 
 #include "index/sidecar_reader.h"
 #include "metadata/catalogue.h"
 #include "query/sql/engine_instance.h"
+#include "storage/cache/object_name.h"
 
 namespace molesignal {
 
@@ -23,9 +24,8 @@ public:
 
 private:
     struct Segment {
-        std::string key;
-        std::uint64_t bytes = 0;
-        SidecarReader reader;
+        ObjectName object;
+        std::shared_ptr<const SidecarReader> reader;
     };
     explicit PartIndex(InstanceState& state) : state_(state) {}
     RowSelection select_in(const Segment& segment, const IndexQuery& query);

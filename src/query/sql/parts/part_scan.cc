@@ -383,42 +383,74 @@ public:
         }
         const auto initialized = MultiFileReader::InitializeReader(
             data, bind_data, columns, column_ids, filters, context, state);
-        if (reads_most(reader)) {
-            state_->read_whole_groups(reader.GetFileName());
-        }
+        state_->read_together(reader.GetFileName(), extents(reader, *state_->reader));
         return initialized;
     }
 
 private:
-    /// Whether the columns that the scan reads are at least half of the file's bytes.
-    static bool reads_most(duckdb::ParquetReader& reader) {
-        std::int64_t read = 0;
-        std::int64_t all = 0;
+    using Ranges = std::vector<std::pair<std::uint64_t, std::uint64_t>>;
+    static constexpr std::uint64_t kAnyGap = UINT64_MAX;
+
+    /// What the scan reads in one request each: column chunks of a row group with no more than
+    /// `gap_bytes` between them, or the whole group where at least half of it is wanted.
+    static Ranges extents(duckdb::ParquetReader& reader, const ObjectReader& objects) {
+        Ranges extents;
         for (const auto& group : reader.GetFileMetadata()->row_groups) {
+            std::uint64_t all_bytes = 0;
             for (const auto& column : group.columns) {
-                all += column.meta_data.total_compressed_size;
+                all_bytes += static_cast<std::uint64_t>(column.meta_data.total_compressed_size);
             }
+            Ranges wanted;
+            std::uint64_t wanted_bytes = 0;
             for (duckdb::idx_t i = 0; i < reader.column_ids.size(); ++i) {
                 const auto column = reader.column_ids[duckdb::MultiFileLocalIndex(i)].GetId();
-                read += column < group.columns.size()
-                            ? group.columns[column].meta_data.total_compressed_size
-                            : 0;
+                if (column < group.columns.size()) {
+                    wanted.push_back(chunk_range(group.columns[column].meta_data));
+                    wanted_bytes += wanted.back().second - wanted.back().first;
+                }
             }
+            const auto gap = wanted_bytes * 2 >= all_bytes ? kAnyGap : objects.gap_bytes();
+            // One chunk is one read anyway, but it may be read ahead.
+            merge_into(extents, std::move(wanted), gap, objects.reads_ahead() ? 1 : 2);
         }
-        return read * 2 >= all;
+        return extents;
     }
-    static std::vector<std::pair<std::uint64_t, std::uint64_t>> column_chunks(
-        const duckdb_parquet::FileMetaData& metadata) {
-        std::vector<std::pair<std::uint64_t, std::uint64_t>> chunks;
+    /// Adds what `ranges` make, of `chunks_min` of them at least.
+    static void merge_into(Ranges& extents,
+                           Ranges ranges,
+                           std::uint64_t gap_bytes,
+                           std::size_t chunks_min) {
+        // Read column by column beyond it, whatever the query wants.
+        constexpr std::uint64_t kExtentBytesMax = 8U << 20U;
+        std::ranges::sort(ranges);
+        for (std::size_t begin = 0; begin < ranges.size();) {
+            auto extent = ranges[begin];
+            auto end = begin + 1;
+            while (end < ranges.size() &&
+                   ranges[end].first <= extent.second + std::min(gap_bytes, kExtentBytesMax) &&
+                   ranges[end].second - extent.first <= kExtentBytesMax) {
+                extent.second = std::max(extent.second, ranges[end].second);
+                ++end;
+            }
+            if (end - begin >= chunks_min && extent.second - extent.first <= kExtentBytesMax) {
+                extents.push_back(extent);
+            }
+            begin = end;
+        }
+    }
+    static std::pair<std::uint64_t, std::uint64_t> chunk_range(
+        const duckdb_parquet::ColumnMetaData& chunk) {
+        const auto begin = static_cast<std::uint64_t>(chunk.__isset.dictionary_page_offset &&
+                                                              chunk.dictionary_page_offset > 0
+                                                          ? chunk.dictionary_page_offset
+                                                          : chunk.data_page_offset);
+        return {begin, begin + static_cast<std::uint64_t>(chunk.total_compressed_size)};
+    }
+    static Ranges column_chunks(const duckdb_parquet::FileMetaData& metadata) {
+        Ranges chunks;
         for (const auto& group : metadata.row_groups) {
             for (const auto& column : group.columns) {
-                const auto& chunk = column.meta_data;
-                const auto begin = static_cast<std::uint64_t>(
-                    chunk.__isset.dictionary_page_offset && chunk.dictionary_page_offset > 0
-                        ? chunk.dictionary_page_offset
-                        : chunk.data_page_offset);
-                chunks.emplace_back(
-                    begin, begin + static_cast<std::uint64_t>(chunk.total_compressed_size));
+                chunks.push_back(chunk_range(column.meta_data));
             }
         }
         std::ranges::sort(chunks);
