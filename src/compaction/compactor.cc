@@ -8,7 +8,6 @@
 
 #include "common/failpoint.h"
 #include "common/log.h"
-#include "compaction/index_part.h"
 #include "compaction/part_merge.h"
 #include "compaction/verify_part.h"
 #include "io/range_reader.h"
@@ -413,11 +412,9 @@ Result<> Compactor::merge_group(Work& work) {
     MS_TRY(const auto file, PartReader::open(range, work.stream.schema, memory_));
 
     work.object_keys.push_back(key);
-    if (options_.writes_index) {
-        const auto spans = index_spans(*file, options_.index_rows_max);
-        for (std::size_t i = 0; i < spans.size(); ++i) {
-            work.object_keys.push_back(index_object_key(key, i));
-        }
+    const auto indexes = index_objects(*file);
+    for (std::size_t i = 0; i < indexes.size(); ++i) {
+        work.object_keys.push_back(index_object_key(key, i));
     }
     // From here on an error may have left it behind.
     work.has_intent = true;
@@ -436,7 +433,7 @@ Result<> Compactor::merge_group(Work& work) {
                                  .bytes = static_cast<std::int64_t>(file_bytes),
                                  .xxh3 = file_xxh3});
     MS_TRY_VOID(work.step(file_bytes));
-    MS_TRY_VOID(store_index(work, *file));
+    MS_TRY_VOID(store_indexes(work, *file, indexes));
     MS_TRY_VOID(verify_stored(work));
     MS_PASS_FAILPOINT(compaction_verified);
     MS_TRY_VOID(commit(work));
@@ -455,15 +452,33 @@ Result<> Compactor::merge_group(Work& work) {
     return {};
 }
 
-Result<> Compactor::store_index(Work& work, PartReader& file) {
+/// The index objects of a part, in their order: one, or of a large part one for the values of all
+/// its rows, so that an id is looked up in one place, and several for its texts, each for some
+/// rows.
+std::vector<Compactor::IndexObject> Compactor::index_objects(const PartReader& file) const {
     if (!options_.writes_index) {
         return {};
     }
     const auto spans = index_spans(file, options_.index_rows_max);
-    for (std::size_t i = 0; i < spans.size(); ++i) {
+    if (spans.size() == 1) {
+        return {{.scope = IndexScope::kAll, .groups = spans[0]}};
+    }
+    std::vector<IndexObject> objects{
+        {.scope = IndexScope::kValues, .groups = {.begin = 0, .end = file.groups()}}};
+    for (const auto& span : spans) {
+        objects.push_back({.scope = IndexScope::kTexts, .groups = span});
+    }
+    return objects;
+}
+
+Result<> Compactor::store_indexes(Work& work,
+                                  PartReader& file,
+                                  const std::vector<IndexObject>& objects) {
+    for (std::size_t i = 0; i < objects.size(); ++i) {
         MS_TRY(const auto index,
                index_part(file,
-                          spans[i],
+                          objects[i].groups,
+                          objects[i].scope,
                           work.stream.stream.settings.full_text_fields,
                           random_.next_u64(),
                           work.step,
@@ -471,10 +486,11 @@ Result<> Compactor::store_index(Work& work, PartReader& file) {
         const auto& key = work.object_keys[1 + i];
         MS_TRY_VOID(objects_.put(work.context, key, index));
         MS_PASS_FAILPOINT(compaction_index_put);
-        work.part.objects.push_back({.kind = "index",
-                                     .key = key,
-                                     .bytes = static_cast<std::int64_t>(index.size()),
-                                     .xxh3 = XXH3_64bits(index.data(), index.size())});
+        work.part.objects.push_back(
+            {.kind = objects[i].scope == IndexScope::kValues ? "values" : "index",
+             .key = key,
+             .bytes = static_cast<std::int64_t>(index.size()),
+             .xxh3 = XXH3_64bits(index.data(), index.size())});
         MS_TRY_VOID(work.step(index.size()));
     }
     return {};

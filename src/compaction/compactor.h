@@ -13,6 +13,7 @@
 #include "common/random.h"
 #include "common/request_context.h"
 #include "compaction/compaction_plan.h"
+#include "compaction/index_part.h"
 #include "compaction/work_pace.h"
 #include "io/file_system.h"
 #include "metadata/catalogue.h"
@@ -26,7 +27,7 @@ struct CompactorOptions {
     WorkPaceOptions pace;
     PartWriterOptions writer;
     bool writes_index = true;
-    /// Rows that one index object covers: building it takes about 80 bytes a row.
+    /// Rows that one index of texts covers: building it takes about 80 bytes a row.
     std::uint64_t index_rows_max = 1U << 20U;
     /// Directory for the files of the part that is being written. Emptied when the compactor is
     /// made: it belongs to one process.
@@ -103,7 +104,12 @@ private:
     void note_failure(const Work& work, const Error& error, CompactionReport& report);
     Result<> merge_group(Work& work);
     Result<> store(Work& work);
-    Result<> store_index(Work& work, PartReader& file);
+    struct IndexObject {
+        IndexScope scope = IndexScope::kAll;
+        GroupSpan groups;
+    };
+    std::vector<IndexObject> index_objects(const PartReader& file) const;
+    Result<> store_indexes(Work& work, PartReader& file, const std::vector<IndexObject>& objects);
     Result<> verify_stored(Work& work);
     Result<> commit(Work& work);
     Result<> keep_lease(Work& work);

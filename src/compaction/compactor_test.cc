@@ -190,7 +190,9 @@ TEST_F(CompactorTest, ALargePartHasSeveralIndexObjects) {
     EXPECT_EQ(round().groups_merged, 1);
     const auto parts = live_parts();
     ASSERT_EQ(parts.size(), 1U);
-    ASSERT_EQ(parts[0].objects.size(), 4U);
+    ASSERT_EQ(parts[0].objects.size(), 5U);
+    EXPECT_EQ(parts[0].objects[1].kind, "values");
+    EXPECT_EQ(parts[0].objects[2].kind, "index");
     EXPECT_THAT(parts[0].objects[2].key, HasSubstr("-1.idx"));
     check_rows();
 }

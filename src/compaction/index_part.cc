@@ -14,18 +14,23 @@ class SpanIndex {
 public:
     SpanIndex(PartReader& part,
               const GroupSpan& groups,
+              IndexScope scope,
               const std::vector<std::string>& text_fields,
               std::uint64_t table_seed,
               const Pace& pace,
               const std::shared_ptr<MemoryBudget>& memory)
         : part_(part),
           groups_(groups),
+          scope_(scope),
           text_fields_(text_fields),
           pace_(pace),
-          writer_(options_for(part, groups, table_seed), memory) {}
+          writer_(options_for(part, groups, scope, table_seed), memory) {}
 
     Result<> add(std::size_t column) {
         const auto& field = part_.columns()[column];
+        if (scope_ == IndexScope::kTexts && !is_text(field)) {
+            return {};
+        }
         begun_ = false;
         std::uint64_t present = 0;
         std::uint32_t first_row = 0;
@@ -40,7 +45,7 @@ public:
         if (present == 0) {
             return {};
         }
-        if (!has_texts(field.type)) {
+        if (!is_indexed(field)) {
             writer_.list_field(field.id, present);
             return {};
         }
@@ -58,15 +63,24 @@ public:
 private:
     static SidecarWriterOptions options_for(const PartReader& part,
                                             const GroupSpan& groups,
+                                            IndexScope scope,
                                             std::uint64_t table_seed) {
-        SidecarWriterOptions options{
-            .group_ends = {}, .all_fields_listed = true, .table_seed = table_seed};
+        SidecarWriterOptions options{.group_ends = {},
+                                     .all_fields_listed = scope != IndexScope::kTexts,
+                                     .table_seed = table_seed};
         std::uint64_t rows = 0;
         for (auto group = groups.begin; group < groups.end; ++group) {
             rows += part.group_rows(group);
             options.group_ends.push_back(static_cast<std::uint32_t>(rows));
         }
         return options;
+    }
+
+    bool is_text(const PartFileColumn& field) const {
+        return field.type == FieldType::kString && is_text_field(field.field, text_fields_);
+    }
+    bool is_indexed(const PartFileColumn& field) const {
+        return has_texts(field.type) && (scope_ != IndexScope::kValues || !is_text(field));
     }
 
     /// Returns how many rows have a value.
@@ -81,7 +95,7 @@ private:
                 continue;
             }
             ++present;
-            if (!has_texts(field.type)) {
+            if (!is_indexed(field)) {
                 continue;
             }
             if (!begun_) {
@@ -94,7 +108,7 @@ private:
 
     void begin(const PartFileColumn& field) {
         begun_ = true;
-        if (field.type == FieldType::kString && is_text_field(field.field, text_fields_)) {
+        if (is_text(field)) {
             writer_.begin_text_field(field.id);
         } else {
             writer_.begin_value_field(field.id);
@@ -103,6 +117,7 @@ private:
 
     PartReader& part_;
     GroupSpan groups_;
+    IndexScope scope_;
     const std::vector<std::string>& text_fields_;
     const Pace& pace_;
     SidecarWriter writer_;
@@ -128,11 +143,12 @@ std::vector<GroupSpan> index_spans(const PartReader& part, std::uint64_t rows_ma
 
 Result<ByteBuffer> index_part(PartReader& part,
                               const GroupSpan& groups,
+                              IndexScope scope,
                               const std::vector<std::string>& text_fields,
                               std::uint64_t table_seed,
                               const Pace& pace,
                               const std::shared_ptr<MemoryBudget>& memory) {
-    SpanIndex index(part, groups, text_fields, table_seed, pace, memory);
+    SpanIndex index(part, groups, scope, text_fields, table_seed, pace, memory);
     for (std::size_t column = 0; column < part.columns().size(); ++column) {
         MS_TRY_VOID(index.add(column));
     }

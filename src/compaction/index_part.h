@@ -21,15 +21,23 @@ struct GroupSpan {
     friend bool operator==(const GroupSpan&, const GroupSpan&) = default;
 };
 
+/// Which fields of a part an index is of.
+enum class IndexScope : std::uint8_t {
+    kAll,     ///< All.
+    kValues,  ///< All but texts, which are listed without a structure.
+    kTexts,   ///< Texts only; nothing is known of other fields.
+};
+
 /// Cuts a part into spans of at most `rows_max` rows, if its row groups are not larger: what one
 /// index object takes to build must not grow with the part.
 std::vector<GroupSpan> index_spans(const PartReader& part, std::uint64_t rows_max);
 
 /// The index sidecar (docs/formats/index.md) of the rows of these row groups, read from the part's
-/// file column after column. The same as a flush makes of the same rows. Counted on `memory`; a
-/// field that does not fit is left without a structure.
+/// file column after column. With IndexScope::kAll the same as a flush makes of the same rows.
+/// Counted on `memory`; a field that does not fit is left without a structure.
 Result<ByteBuffer> index_part(PartReader& part,
                               const GroupSpan& groups,
+                              IndexScope scope,
                               const std::vector<std::string>& text_fields,
                               std::uint64_t table_seed,
                               const Pace& pace,

@@ -30,9 +30,15 @@ protected:
         schema_ = maker_.schema();
         input_.emplace(*PartInput::open(context_, objects_, part_, schema_, nullptr));
     }
-    ByteBuffer index(const GroupSpan& groups) {
+    ByteBuffer index(const GroupSpan& groups, IndexScope scope = IndexScope::kAll) {
         auto built = index_part(
-            input_->reader(), groups, {}, 1, [](std::uint64_t) { return Result<>(); }, nullptr);
+            input_->reader(),
+            groups,
+            scope,
+            {},
+            1,
+            [](std::uint64_t) { return Result<>(); },
+            nullptr);
         EXPECT_TRUE(built);
         return std::move(*built);
     }
@@ -93,10 +99,34 @@ TEST_F(IndexPartTest, AnswersLikeTheRows) {
     }
 }
 
+TEST_F(IndexPartTest, ValuesAndTextsApart) {
+    const auto values = index({0, 6}, IndexScope::kValues);
+    BufferRange values_range(values);
+    const auto of_values = SidecarReader::open(values_range);
+    ASSERT_TRUE(of_values);
+    EXPECT_TRUE(of_values->directory().all_fields_listed);
+    EXPECT_EQ(of_values->find(FieldId{1})->kind, FieldIndexKind::kNone);
+    EXPECT_EQ(of_values->find(FieldId{2})->kind, FieldIndexKind::kExact);
+    EXPECT_EQ(of_values->find(FieldId{5})->kind, FieldIndexKind::kFilter);
+    const auto texts = index({2, 4}, IndexScope::kTexts);
+    BufferRange texts_range(texts);
+    const auto of_texts = SidecarReader::open(texts_range);
+    ASSERT_TRUE(of_texts);
+    EXPECT_FALSE(of_texts->directory().all_fields_listed);
+    EXPECT_EQ(of_texts->fields().size(), 1U);
+    EXPECT_EQ(of_texts->find(FieldId{1})->kind, FieldIndexKind::kText);
+}
+
 TEST_F(IndexPartTest, AFieldThatDoesNotFitIsListed) {
     const auto memory = MemoryBudget::make_root("index", "test", 100'000);
     const auto built = index_part(
-        input_->reader(), {0, 6}, {}, 1, [](std::uint64_t) { return Result<>(); }, memory);
+        input_->reader(),
+        {0, 6},
+        IndexScope::kAll,
+        {},
+        1,
+        [](std::uint64_t) { return Result<>(); },
+        memory);
     ASSERT_TRUE(built);
     BufferRange range(*built);
     const auto reader = SidecarReader::open(range);

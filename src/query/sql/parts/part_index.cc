@@ -108,32 +108,61 @@ Result<std::shared_ptr<const SidecarReader>> open_sidecar(InstanceState& state,
 
 std::optional<PartIndex> PartIndex::find(InstanceState& state, const PartInfo& part) {
     PartIndex index(state);
-    std::uint64_t rows = 0;
     for (const auto& object : part.objects) {
-        if (object.kind != "index") {
+        if (object.kind != "index" && object.kind != "values") {
             continue;
         }
-        ObjectName name{.key = object.key,
-                        .bytes = static_cast<std::uint64_t>(object.bytes),
-                        .xxh3 = object.xxh3};
-        auto reader = open_sidecar(state, name);
-        if (!reader) {
-            log_unusable(object.key, reader.error());
-            return std::nullopt;
+        Segment segment{.object = {.key = object.key,
+                                   .bytes = static_cast<std::uint64_t>(object.bytes),
+                                   .xxh3 = object.xxh3},
+                        .reader = nullptr};
+        if (object.kind == "values") {
+            index.values_ = std::move(segment);
+        } else {
+            index.segments_.push_back(std::move(segment));
         }
-        rows += (*reader)->rows();
-        index.segments_.push_back({.object = std::move(name), .reader = std::move(*reader)});
     }
-    if (index.segments_.empty()) {
-        return std::nullopt;
+    index.rows_ = static_cast<std::uint32_t>(part.rows);
+    // What a condition needs of the others is opened when it comes.
+    const bool can_be_used =
+        index.values_.has_value() ? index.open(*index.values_, index.rows_) : index.open_segments();
+    return can_be_used ? std::optional(std::move(index)) : std::nullopt;
+}
+
+bool PartIndex::open(Segment& segment, std::uint64_t rows_expected) {
+    auto reader = open_sidecar(state_, segment.object);
+    if (reader && rows_expected != kAnyRows && (*reader)->rows() != rows_expected) {
+        reader = Error(
+            ErrorCode::kCorruption,
+            fmt::format("it is of {} rows, the part has {}", (*reader)->rows(), rows_expected));
     }
-    if (rows != static_cast<std::uint64_t>(part.rows)) {
-        log_unusable(index.segments_.front().object.key,
+    if (!reader) {
+        log_unusable(segment.object.key, reader.error());
+        return false;
+    }
+    segment.reader = std::move(*reader);
+    return true;
+}
+
+bool PartIndex::open_segments() {
+    if (segments_.empty() || are_segments_bad_) {
+        return false;
+    }
+    std::uint64_t rows = 0;
+    for (auto& segment : segments_) {
+        if (segment.reader == nullptr && !open(segment, kAnyRows)) {
+            are_segments_bad_ = true;
+            return false;
+        }
+        rows += segment.reader->rows();
+    }
+    if (rows != rows_) {
+        are_segments_bad_ = true;
+        log_unusable(segments_.front().object.key,
                      Error(ErrorCode::kCorruption,
-                           fmt::format("it is of {} rows, the part has {}", rows, part.rows)));
-        return std::nullopt;
+                           fmt::format("they are of {} rows, the part has {}", rows, rows_)));
     }
-    return index;
+    return !are_segments_bad_;
 }
 
 RowSelection PartIndex::select_in(const Segment& segment, const IndexQuery& query) {
@@ -150,7 +179,10 @@ RowSelection PartIndex::select_in(const Segment& segment, const IndexQuery& quer
     return std::move(*selection);
 }
 
-RowSelection PartIndex::select(const IndexQuery& query) {
+RowSelection PartIndex::select_in_segments(const IndexQuery& query) {
+    if (!open_segments()) {
+        return RowSelection::unknown(rows_);
+    }
     if (segments_.size() == 1) {
         return select_in(segments_.front(), query);
     }
@@ -170,6 +202,47 @@ RowSelection PartIndex::select(const IndexQuery& query) {
         rows += segment.reader->rows();
     }
     return {RowSet::from_ranges(rows, ranges), is_exact};
+}
+
+/// Which of the two kinds of indexes a query's fields are in.
+void PartIndex::note_fields(const IndexQuery& query, bool& in_values, bool& in_texts) const {
+    for (const auto& child : query.children) {
+        note_fields(child, in_values, in_texts);
+    }
+    switch (query.kind) {
+        case IndexQuery::Kind::kAll:
+        case IndexQuery::Kind::kAny:
+        case IndexQuery::Kind::kNot:
+        case IndexQuery::Kind::kNeeds:
+            return;
+        default:
+            break;
+    }
+    // A text is listed among the values without a structure; so is a number, for which there is
+    // nothing among the texts either.
+    const auto* field = values_->reader->find(query.field);
+    (field != nullptr && field->kind == FieldIndexKind::kNone ? in_texts : in_values) = true;
+}
+
+RowSelection PartIndex::select(const IndexQuery& query) {
+    if (!values_.has_value()) {
+        return select_in_segments(query);
+    }
+    bool in_values = false;
+    bool in_texts = false;
+    note_fields(query, in_values, in_texts);
+    if (!in_texts) {
+        return select_in(*values_, query);
+    }
+    if (!in_values) {
+        return select_in_segments(query);
+    }
+    // Each takes the other's fields for unknown, so no row of the answer is missing in either.
+    auto selection = select_in(*values_, query);
+    if (!selection.rows.is_none()) {
+        selection = selection & select_in_segments(query);
+    }
+    return selection;
 }
 
 }  // namespace molesignal
