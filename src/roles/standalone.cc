@@ -83,6 +83,7 @@ IngesterOptions ingester_options(const Config& config) {
     if (config.wal.sync_level == SyncLevel::kNone) {
         options.wal.flush_strategy = WalFlushStrategy::kNone;
     }
+    options.wal.prepares_aside = true;
     options.memtable_bytes = static_cast<std::uint64_t>(config.ingester.buffer_max_mb * kMegabyte);
     options.memory_bytes_max =
         static_cast<std::uint64_t>(config.ingester.max_buffer_memory_mb * kMegabyte);

@@ -39,6 +39,9 @@ struct WalOptions {
     WalFlushStrategy flush_strategy = WalFlushStrategy::kBatch;
     /// A sealed segment whose live share is below this is rewritten forward.
     double rewrite_live_share = 0.25;
+    /// The next segment is prepared by a thread of the log's own. Otherwise by whoever commits,
+    /// who then waits longer for the answer, in an order of file operations that repeats itself.
+    bool prepares_aside = false;
 };
 
 /// A batch that a replay found.

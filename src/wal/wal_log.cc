@@ -59,7 +59,10 @@ WalLog::WalLog(std::string directory,
       read_only_gauge_(
           metrics.gauge("wal_read_only", "1 after a failed write that could not be mended")),
       quarantined_gauge_(
-          metrics.gauge("wal_quarantined_segments", "Damaged segments that were set aside")) {}
+          metrics.gauge("wal_quarantined_segments", "Damaged segments that were set aside")),
+      aside_(options.prepares_aside
+                 ? std::make_unique<ThreadPool>(ThreadPool::Options{.name = "wal-segments"})
+                 : nullptr) {}
 
 WalLog::~WalLog() = default;
 
@@ -224,6 +227,11 @@ Result<Lsn> WalLog::append_rows_locked(const WalRecordHeader& header,
     if (pending_bytes_locked() > kPendingBytesMax) {
         MS_TRY_VOID(wait_locked(Lsn{next_lsn_.value - 1}, false));
     }
+    const auto size = record_bytes(header.payload_bytes);
+    while (making_spare_ && active_->used_bytes + size > active_->file_bytes) {
+        spare_made_.wait(mutex_);  // A second one would be made in vain.
+    }
+    MS_TRY_VOID(check_writable_locked());
     const auto found = queues_.find(header.queue);
     if (found == queues_.end()) {
         return Error(ErrorCode::kNotFound,
@@ -237,7 +245,6 @@ Result<Lsn> WalLog::append_rows_locked(const WalRecordHeader& header,
                                  queue.next.value,
                                  header.position.value));
     }
-    const auto size = record_bytes(header.payload_bytes);
     MS_TRY_VOID(ensure_room_locked(size, Purpose::kRows));
     no_space_ = false;
     const auto offset = active_->used_bytes;
@@ -434,12 +441,13 @@ Result<> WalLog::commit(const RequestContext& context, Lsn lsn) {
     {
         const MutexLock lock(mutex_);
         MS_TRY_VOID(wait_locked(lsn, false));
-        if (spare_ != nullptr || active_->used_bytes * 2 <= active_->file_bytes ||
+        if (spare_ != nullptr || spare_asked_ || active_->used_bytes * 2 <= active_->file_bytes ||
             clock_.steady_now() < spare_retry_at_) {
             return {};
         }
+        spare_asked_ = aside_ != nullptr;
     }
-    make_spare();
+    prepare_spare();
     return {};
 }
 

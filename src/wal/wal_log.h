@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "common/mutex.h"
+#include "common/thread_pool.h"
 #include "wal/wal.h"
 #include "wal/wal_format.h"
 #include "wal/wal_reader.h"
@@ -118,6 +119,8 @@ private:
     Result<> check_budget_locked(std::uint64_t new_bytes) const MS_REQUIRES(mutex_);
     Result<> check_space_locked(std::uint64_t new_bytes) MS_REQUIRES(mutex_);
     void seal_locked() MS_REQUIRES(mutex_);
+    /// Prepares the next segment, or has it prepared.
+    void prepare_spare();
     void make_spare();
     void drop_spare_locked() MS_REQUIRES(mutex_);
     bool release_reserve_locked(std::uint64_t wanted) MS_REQUIRES(mutex_);
@@ -185,6 +188,7 @@ private:
 
     mutable Mutex mutex_;
     CondVar synced_;
+    CondVar spare_made_;  ///< Or it failed.
     WalReplayStats replay_stats_ MS_GUARDED_BY(mutex_);
     std::map<QueueId, Queue> queues_ MS_GUARDED_BY(mutex_);
     std::deque<SegmentPointer> segments_ MS_GUARDED_BY(mutex_);  ///< Ascending by number.
@@ -206,6 +210,7 @@ private:
     SteadyNanos spare_retry_at_ MS_GUARDED_BY(mutex_);
     bool syncing_ MS_GUARDED_BY(mutex_) = false;
     bool making_spare_ MS_GUARDED_BY(mutex_) = false;
+    bool spare_asked_ MS_GUARDED_BY(mutex_) = false;  ///< `aside_` is to make it.
     bool collecting_ MS_GUARDED_BY(mutex_) = false;
     bool read_only_ MS_GUARDED_BY(mutex_) = false;
     bool no_space_ MS_GUARDED_BY(mutex_) = false;  ///< The disk had none for the last segment.
@@ -227,6 +232,9 @@ private:
     Gauge& inflight_gauge_;
     Gauge& read_only_gauge_;
     Gauge& quarantined_gauge_;
+
+    /// WalOptions::prepares_aside. Last: its thread uses all of the above.
+    std::unique_ptr<ThreadPool> aside_;
 };
 
 }  // namespace molesignal

@@ -172,6 +172,9 @@ void WalLog::maintain() {
 Result<> WalLog::close(const RequestContext& context) {
     (void)context;
     MS_PASS_FAILPOINT(wal_before_close);
+    if (aside_ != nullptr) {
+        aside_->stop();  // Nothing touches the directory once its lock is gone.
+    }
     {
         const MutexLock lock(mutex_);
         MS_ASSERT(!closed_);

@@ -216,6 +216,23 @@ void WalLog::seal_locked() {
     });
 }
 
+void WalLog::prepare_spare() {
+    if (aside_ == nullptr) {
+        make_spare();
+        return;
+    }
+    const auto asked = aside_->submit([this] {
+        make_spare();
+        const MutexLock lock(mutex_);
+        spare_asked_ = false;
+    });
+    if (!asked) {
+        const MutexLock lock(mutex_);
+        spare_asked_ = false;
+        spare_retry_at_ = clock_.steady_now() + kSpareRetry;
+    }
+}
+
 void WalLog::make_spare() {
     std::uint64_t number = 0;
     {
@@ -235,6 +252,7 @@ void WalLog::make_spare() {
     (void)wal_spare_created.pass();
     const MutexLock lock(mutex_);
     making_spare_ = false;
+    spare_made_.notify_all();
     if (!made) {
         // The next append that needs a segment meets the error itself.
         spare_retry_at_ = clock_.steady_now() + kSpareRetry;

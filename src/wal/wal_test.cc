@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include "common/failpoint.h"
 #include "common/random.h"
 #include "io/memory_fs.h"
 #include "wal/wal_format.h"
@@ -204,6 +205,30 @@ ByteBuffer segment_of(Fixture& test, std::string& path) {
         }
     }
     return {};
+}
+
+TEST(Wal, WhoCommitsDoesNotWaitForTheNextSegment) {
+    Fixture test;
+    test.options.prepares_aside = true;
+    auto wal = test.open();
+    ASSERT_TRUE(wal->create_queue(test.context, QueueId{1}, {}));
+    ASSERT_TRUE(arm_failpoints("wal_segment_allocated=pause"));
+    // More than half of the segment: the next one is due, and hangs.
+    ASSERT_TRUE(wal->commit(test.context, test.append(*wal, 1, 0, 1, std::string(3000, 'a'))));
+    await_failpoint("wal_segment_allocated");
+    ASSERT_TRUE(wal->commit(test.context, test.append(*wal, 1, 1, 1, "fits")));
+    // Who needs the segment waits for it instead of making another one.
+    std::thread other([&] {
+        const auto lsn = test.append(*wal, 1, 2, 1, std::string(3000, 'b'));
+        EXPECT_TRUE(wal->commit(test.context, lsn));
+    });
+    disarm_failpoints();
+    other.join();
+    EXPECT_EQ(wal->stats().segments, 2U);
+    EXPECT_TRUE(wal->close(test.context));
+    wal = test.open();
+    EXPECT_EQ(test.replayed.size(), 3U);
+    EXPECT_TRUE(wal->close(test.context));
 }
 
 TEST(Wal, EveryTruncationKeepsAPrefixAndNeverFails) {
