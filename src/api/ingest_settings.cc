@@ -54,6 +54,7 @@ Result<DecodedRows> decode_for_stream(
     StreamType type,
     const std::string& stream,
     const std::function<Result<DecodedRows>(const DecodeLimits&, const DecodeSettings&)>& decode) {
+    MS_TRY_VOID(services.ingester->check_intake());
     const auto limits = decode_limits(services.config());
     // Each round fails only if another request brought new fields in between.
     constexpr int kRoundsMax = 8;

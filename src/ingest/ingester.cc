@@ -20,6 +20,9 @@ MS_DEFINE_FAILPOINT(ingest_after_apply);
 MS_DEFINE_FAILPOINT(ingest_shard_created);
 MS_DEFINE_FAILPOINT(ingest_stream_dropped);
 
+/// For how long a refusal of the log stands for the rows that come after it.
+constexpr std::chrono::milliseconds kRefusalStands{200};
+
 std::string name_key(const OrgId& org, StreamType type, std::string_view name) {
     return fmt::format("{}/{}/{}", org.value, stream_type_name(type), name);
 }
@@ -52,7 +55,10 @@ Ingester::Ingester(IngesterOptions options,
                                          clock,
                                          random,
                                          metrics,
-                                         memory)) {}
+                                         memory)),
+      refused_undecoded_(metrics.counter(
+          "ingester_refused_undecoded_total",
+          "Requests refused before their rows were decoded: the log had no room a moment ago")) {}
 
 Ingester::~Ingester() {
     MS_ASSERT(closed_ || wal_ == nullptr);
@@ -156,12 +162,16 @@ Result<> Ingester::store(const RequestContext& context,
             }
             shard = open;
             MS_PASS_FAILPOINT(ingest_before_append);
-            MS_TRY(const auto appended,
-                   shard->append(*wal_,
-                                 batch,
-                                 encoded.pieces(),
-                                 raw_bytes * batch->rows() / rows,
-                                 clock_.steady_now()));
+            const auto done = shard->append(*wal_,
+                                            batch,
+                                            encoded.pieces(),
+                                            raw_bytes * batch->rows() / rows,
+                                            clock_.steady_now());
+            if (!done) {
+                note_refusal(done.error());
+                return done.error();
+            }
+            const auto& appended = *done;
             if (!appended.has_value()) {
                 continue;  // Closed in between: the next shard takes it.
             }
@@ -184,6 +194,27 @@ Result<> Ingester::store(const RequestContext& context,
         }
     }
     return commit(unlimited, *shard, last);
+}
+
+void Ingester::note_refusal(const Error& error) {
+    if (error.code() != ErrorCode::kResourceExhausted && error.code() != ErrorCode::kUnavailable) {
+        return;  // Of this batch, not of the log.
+    }
+    const MutexLock lock(mutex_);
+    refusal_ = error;
+    refused_until_ = (clock_.steady_now() + kRefusalStands).value;
+}
+
+Result<> Ingester::check_intake() {
+    if (refused_until_.load(std::memory_order_relaxed) <= clock_.steady_now().value) {
+        return {};
+    }
+    const MutexLock lock(mutex_);
+    if (!refusal_.has_value()) {
+        return {};
+    }
+    refused_undecoded_.add();
+    return *refusal_;
 }
 
 Result<> Ingester::commit(const RequestContext& context, Shard& shard, Lsn lsn) {
@@ -431,7 +462,10 @@ Result<std::shared_ptr<Shard>> Ingester::open_shard(const RequestContext& contex
 /// In the catalogue, then in the log. What the catalogue has made is kept for the next try if the
 /// log cannot take it.
 Result<std::shared_ptr<Shard>> Ingester::make_shard(const RequestContext& context, Stream& stream) {
-    MS_TRY_VOID(wal_->check_writable());
+    if (auto writable = wal_->check_writable(); !writable) {
+        note_refusal(writable.error());
+        return std::move(writable).error();
+    }
     std::optional<ShardInfo> info;
     StreamInfo description;
     {

@@ -105,6 +105,10 @@ public:
                                  std::uint64_t raw_bytes,
                                  CommitMode mode);
 
+    /// To be asked before rows are decoded: the refusal, if the log has refused rows a moment ago.
+    /// So that whoever sends on meanwhile costs next to nothing.
+    Result<> check_intake();
+
     HotSnapshot hot_snapshot(const StreamId& stream) override;
 
     /// The stream's description, made if missing; cached.
@@ -231,6 +235,8 @@ private:
     /// Lets go of a deleted stream that has no shards any more.
     void forget_drained(const std::shared_ptr<Stream>& stream);
     void wake_flusher();
+    void note_refusal(const Error& error);
+    void forget_refusal() { refused_until_ = 0; }
 
     const IngesterOptions options_;
     FileSystem& fs_;
@@ -259,6 +265,10 @@ private:
     std::atomic<bool> flushers_asleep_ = false;
     std::uint64_t running_flushes_ MS_GUARDED_BY(mutex_) = 0;
     bool stopping_ MS_GUARDED_BY(mutex_) = false;
+    /// The log's last refusal, and until when it stands (SteadyNanos).
+    std::optional<Error> refusal_ MS_GUARDED_BY(mutex_);
+    std::atomic<std::int64_t> refused_until_ = 0;
+    Counter& refused_undecoded_;
     std::vector<std::thread> threads_;
     bool closed_ = false;
     std::vector<std::string> start_findings_;

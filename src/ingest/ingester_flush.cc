@@ -70,6 +70,7 @@ void Ingester::run_due(const std::shared_ptr<Shard>& shard, std::string_view rea
         ++running_flushes_;
     }
     flush_one(*shard, reason);
+    forget_refusal();  // It may have made room.
     auto context = RequestContext::background(clock_, "flush");
     context.cancel = flush_cancel_;
     context.deadline = clock_.steady_now() + seconds(60);
