@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 
+import promises
 import pytest
 
 FULL = bool(os.environ.get("MS_TEST_FULL"))
@@ -107,6 +108,7 @@ def test_clients_that_hold_on_do_not_slow_down_others(start, tmp_path):
     ratio = rate[1] / ((rate[0] + rate[2]) / 2)
     print(f"{connections:.0f} connections; requests a second before {rate[0]:.0f}, during {rate[1]:.0f}, after {rate[2]:.0f}: "
           f"{ratio:.2f}; memory grew by {grown / 1e6:.0f} MB, {slow.cut} slow clients cut")
+    promises.record("overload", "faults/clients", f"{connections:.0f} held connections: {ratio:.2f} of the requests a second")
     assert connections > IDLE
     for entry in (before, during, after):
         assert set(entry["answers"]) == {"200"} and entry["broken"] == 0, entry

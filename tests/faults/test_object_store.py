@@ -5,6 +5,7 @@ import json
 import os
 import time
 
+import promises
 import pytest
 import s3_server
 from faulty_proxy import FaultyProxy
@@ -110,6 +111,23 @@ def test_answers_that_never_come(start, store, proxy, request):
     assert ledger.check(server) == []
 
 
+def test_answers_that_take_seconds(start, store, proxy, request):
+    """Every call of the store takes 5 s: flushes do too, and nobody but those who ask for one waits for it."""
+    server = start(*arguments(store, proxy, request.node.name))
+    ledger = Ledger("slow")
+    with healed(proxy) as faults:
+        faults.latency_seconds = 5
+        writers = Writers(ledger, server.addresses, sizes=(10, 100), seed=SEED, gone_ok=False)
+        time.sleep(60 if FULL else 12)
+        assert ledger.check(server) == []
+        assert not (faulty := writers.stop()), faulty
+        print(f"{ledger.answers}, {dict(proxy.counts)}")
+        assert proxy.counts["requests"] > 0 and ledger.answers[200] > 100
+        assert ledger.answers[429] + ledger.answers[503] == 0, ledger.answers
+    wait_until(lambda: hot_rows(server) == 0, 90, "the backlog drains")
+    assert ledger.check(server) == []
+
+
 def test_lost_answers_double_nothing(start, store, proxy, request):
     """An upload that was stored and whose answer was lost: the retry must not make a second copy."""
     wanted = 1000 if FULL else 60
@@ -125,6 +143,8 @@ def test_lost_answers_double_nothing(start, store, proxy, request):
     assert ledger.check(server) == []
     server.kill()
     assert ledger.check(start(*arguments(store, proxy, request.node.name))) == []
+    promises.record("once", "faults/object_store", f"0 doubled, 0 lost in {len(ledger.acknowledged)} acknowledged rows over "
+                    f"{proxy.counts['lost_answer']} uploads and deletions whose answer was lost (s3)", SEED)
 
 
 @pytest.mark.parametrize("fault, cache", [("truncate_rate", "never"), ("reset_rate", "never"), ("error_rate", "never"),

@@ -8,6 +8,7 @@
 #include "ingest/json_decoder.h"
 #include "ingest/otlp_decoder.h"
 #include "tests/support/data_driven.h"
+#include "tests/support/test_environment.h"
 
 namespace molesignal {
 namespace {
@@ -130,10 +131,23 @@ std::string run(const DataCommand& command) {
     return show(decode_json_rows(body, limits, settings));
 }
 
-class DecodeScenario : public ::testing::TestWithParam<std::string> {};
+class DecodeScenario : public ::testing::TestWithParam<std::string> {
+protected:
+    static void TearDownTestSuite() {
+        record_figure("bad-rows",
+                      "scenario/scripts",
+                      fmt::format("{} listed bodies, each with its documented result", cases_),
+                      std::nullopt);
+    }
+    static inline int cases_ = 0;
+};
 
 TEST_P(DecodeScenario, Script) {
-    EXPECT_EQ(run_data_driven(GetParam(), run), "");
+    const auto count_and_run = [](const DataCommand& command) {
+        ++cases_;
+        return run(command);
+    };
+    EXPECT_EQ(run_data_driven(GetParam(), count_and_run), "");
 }
 
 INSTANTIATE_TEST_SUITE_P(Files,

@@ -19,10 +19,10 @@ class ServerProcess:
     """One run of the server on a data directory. `addresses` is the ready file's content.
 
     `prefix` is a command that runs the server's (private_mount, memory_cgroup); `run_dir` gets the ready file and the
-    log, by default the data directory.
+    log, by default the data directory. `http_port`: to ask it before it is ready.
     """
 
-    def __init__(self, data_dir, arguments=(), binary=None, environment=None, prefix=(), run_dir=None):
+    def __init__(self, data_dir, arguments=(), binary=None, environment=None, prefix=(), run_dir=None, http_port=0):
         self.data_dir = pathlib.Path(data_dir)
         run_dir = pathlib.Path(run_dir or data_dir)
         run_dir.mkdir(parents=True, exist_ok=True)
@@ -31,7 +31,7 @@ class ServerProcess:
         self.log_path = run_dir / "server.log"
         self.log = open(self.log_path, "ab")
         command = [*prefix, binary or default_binary(), "standalone", "--data-dir", str(self.data_dir),
-                   "--http-listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0",
+                   "--http-listen", f"127.0.0.1:{http_port}", "--grpc-listen", "127.0.0.1:0",
                    "--otlp-grpc-listen", "127.0.0.1:0", "--otlp-http-listen", "127.0.0.1:0",
                    "--ready-file", str(self.ready_file), *arguments]
         self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log,

@@ -5,6 +5,7 @@
 
 #include "query/sql/engine_fixture.h"
 #include "query/sql/query_memory.h"
+#include "tests/support/test_environment.h"
 
 namespace molesignal {
 namespace {
@@ -67,9 +68,29 @@ protected:
         add_hot("wide", wide.build());
     }
 
+    static void TearDownTestSuite() {
+        record_figure(
+            "stoppable",
+            "unit/query_sql",
+            fmt::format("{} hostile statements: {} refused, {} stopped, the slowest {:.2f} "
+                        "s behind its time limit of 1 s",
+                        statements_,
+                        refused_,
+                        stopped_,
+                        static_cast<double>(latest_.count()) * 1e-9),
+            std::nullopt);
+    }
     /// Runs a statement to its end; its error must be one of `codes`.
     void expect(const std::string& statement, std::initializer_list<ErrorCode> codes) {
+        const auto begin = clock().steady_now();
         const auto error = failure(statement);
+        ++statements_;
+        refused_ += error.code() == ErrorCode::kInvalidArgument ? 1 : 0;
+        if (error.code() == ErrorCode::kTimeout || error.code() == ErrorCode::kLimitReached) {
+            ++stopped_;
+            const std::chrono::nanoseconds took(clock().steady_now().value - begin.value);
+            latest_ = std::max(latest_, took - options_.timeout);
+        }
         EXPECT_TRUE(std::ranges::find(codes, error.code()) != codes.end())
             << statement.substr(0, 100) << ": " << static_cast<int>(error.code()) << " "
             << error.message().substr(0, 200);
@@ -84,6 +105,10 @@ protected:
     void expect_answered(const std::string& statement) {
         expect(statement, {ErrorCode::kInternal, ErrorCode::kTimeout, ErrorCode::kLimitReached});
     }
+    static inline int statements_ = 0;
+    static inline int refused_ = 0;
+    static inline int stopped_ = 0;
+    static inline std::chrono::nanoseconds latest_{0};
     /// The engine is as it was.
     void TearDown() override {
         EXPECT_EQ(answer("SELECT count(*) FROM logs.app"), "8192\n");
