@@ -117,7 +117,7 @@ def test_answers_that_take_seconds(start, store, proxy, request):
     ledger = Ledger("slow")
     with healed(proxy) as faults:
         faults.latency_seconds = 5
-        writers = Writers(ledger, server.addresses, sizes=(10, 100), seed=SEED, gone_ok=False)
+        writers = Writers(ledger, server.addresses, sizes=(10, 100), seed=SEED, gone_ok=False, pause=0.05)
         time.sleep(60 if FULL else 12)
         assert ledger.check(server) == []
         assert not (faulty := writers.stop()), faulty
