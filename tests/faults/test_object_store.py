@@ -130,12 +130,14 @@ def test_answers_that_take_seconds(start, store, proxy, request):
 
 def test_lost_answers_double_nothing(start, store, proxy, request):
     """An upload that was stored and whose answer was lost: the retry must not make a second copy."""
-    wanted = 1000 if FULL else 60
-    server = start(*arguments(store, proxy, request.node.name, "--set", "store.object.retry.max_attempts=8"))
+    wanted = 1000 if FULL else 150
+    server = start(*arguments(store, proxy, request.node.name, "--set", "store.object.retry.max_attempts=8",
+                              "--set", "ingester.flush_parallelism=4"))
     ledger = Ledger("lost")
     with healed(proxy) as faults:
-        faults.lost_answer_rate = 0.5
-        writers = Writers(ledger, server.addresses, sizes=(1, 10), seed=SEED, modes=("?commit=force",), gone_ok=False)
+        faults.lost_answer_rate = 0.3
+        writers = Writers(ledger, server.addresses, sizes=(1, 10), seed=SEED, modes=("?commit=force",), gone_ok=False,
+                          count=8, streams=[f"stream{number}" for number in range(8)])
         wait_until(lambda: proxy.counts["lost_answer"] >= wanted, 600 if FULL else 120, f"{wanted} lost answers")
         assert not (faulty := writers.stop()), faulty
         print(f"{ledger.answers}, {dict(proxy.counts)}")
