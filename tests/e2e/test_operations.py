@@ -1,5 +1,6 @@
 """What an operator relies on: probes, metrics, credentials, limits, cancelling, the page, stopping."""
 import base64
+import http.client
 import json
 import re
 import signal
@@ -7,6 +8,7 @@ import subprocess
 import threading
 import time
 
+import pytest
 from server_process import default_binary
 
 
@@ -136,6 +138,29 @@ def test_rows_max_cuts_and_says_so(start):
     assert len(answer["rows"]) == 10 and answer["partial"] and "query.rows_max" in answer["warnings"][0]
     answer = server.query("SELECT n FROM logs.app", limit=5)
     assert len(answer["rows"]) == 5 and not answer["partial"]
+
+
+@pytest.mark.parametrize("accept", ["application/x-ndjson", "text/csv", "application/vnd.apache.arrow.stream"])
+def test_an_answer_that_cannot_say_that_it_was_cut_is_an_error(start, accept):
+    server = start("--set", "query.rows_max=20000")
+    for first in range(0, 25000, 5000):
+        server.ingest("app", [{"n": n, "message": "x" * 50} for n in range(first, first + 5000)])
+
+    def ask(**members):
+        return server.request("POST", "/api/v1/query", members, {"Accept": accept})
+
+    # Found out while the answer is on its way: it breaks off.
+    with pytest.raises(http.client.IncompleteRead):
+        ask(statement="SELECT * FROM logs.app")
+    assert "query.rows_max" in server.log_path.read_text()
+    assert ask(statement="SELECT * FROM logs.app", limit=20000)[0] == 200
+    assert ask(statement="SELECT * FROM logs.app WHERE n < 20000")[0] == 200
+    server.terminate()
+    # Found out before anything was sent.
+    server = start("--set", "query.rows_max=10")
+    status, _, body = ask(statement="SELECT n FROM logs.app")
+    assert status == 422 and b"query.rows_max" in body and b"'limit'" in body, body
+    assert ask(statement="SELECT n FROM logs.app", limit=10)[0] == 200
 
 
 def test_a_second_signal_ends_at_once_and_loses_nothing(start):

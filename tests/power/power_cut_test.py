@@ -25,7 +25,8 @@ from workload import Ledger, Writers  # noqa: E402
 
 SETTINGS = ["--set", "ingester.buffer_max_mb=1", "--set", "ingester.flush_interval_secs=1",
             "--set", "wal.segment_size_mb=1", "--set", "wal.reserve_mb=1", "--set", "wal.total_mb=256",
-            "--set", "compactor.interval_secs=1", "--set", "compactor.parts_min=2", "--set", "compactor.cpu_percent=100"]
+            "--set", "compactor.interval_secs=1", "--set", "compactor.parts_min=2", "--set", "compactor.cpu_percent=100",
+            "--set", "query.rows_max=1000000000"]
 
 
 class LossyDisk:

@@ -67,7 +67,8 @@ Result<SqlQuery> parse_query(const JsonObject& body,
     return query;
 }
 
-/// The answer to a query, piece by piece. JSON has its rows first and stats after them.
+/// The answer to a query, piece by piece. JSON has its rows first and stats after them. The other
+/// forms cannot say that rows are missing: such an answer ends with an error.
 class QueryAnswer {
 public:
     QueryAnswer(std::unique_ptr<SqlResult> result, SqlFormat format)
@@ -85,6 +86,12 @@ public:
         }
         began_ = true;
         MS_TRY(const bool more, result_->next(format_, out));
+        if (!more && !json && result_->partial()) {
+            return Error(ErrorCode::kLimitReached,
+                         fmt::format("{}; only a JSON answer can say so: set 'limit', or ask for "
+                                     "JSON",
+                                     fmt::join(result_->warnings(), "; ")));
+        }
         if (json && !more) {
             append_end(out);
         }
