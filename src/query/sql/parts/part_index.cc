@@ -124,12 +124,12 @@ std::optional<PartIndex> PartIndex::find(InstanceState& state, const PartInfo& p
     }
     index.rows_ = static_cast<std::uint32_t>(part.rows);
     // What a condition needs of the others is opened when it comes.
-    const bool can_be_used =
-        index.values_.has_value() ? index.open(*index.values_, index.rows_) : index.open_segments();
+    const bool can_be_used = index.values_.has_value() ? index.open_one(*index.values_, index.rows_)
+                                                       : index.open_segments();
     return can_be_used ? std::optional(std::move(index)) : std::nullopt;
 }
 
-bool PartIndex::open(Segment& segment, std::uint64_t rows_expected) {
+bool PartIndex::open_one(Segment& segment, std::uint64_t rows_expected) {
     auto reader = open_sidecar(state_, segment.object);
     if (reader && rows_expected != kAnyRows && (*reader)->rows() != rows_expected) {
         reader = Error(
@@ -150,7 +150,7 @@ bool PartIndex::open_segments() {
     }
     std::uint64_t rows = 0;
     for (auto& segment : segments_) {
-        if (segment.reader == nullptr && !open(segment, kAnyRows)) {
+        if (segment.reader == nullptr && !open_one(segment, kAnyRows)) {
             are_segments_bad_ = true;
             return false;
         }
