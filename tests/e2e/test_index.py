@@ -455,3 +455,30 @@ def test_what_cannot_be_rebuilt_is_said(start, tmp_path):
                              check=False, capture_output=True)
     assert missing.returncode == 4 and b"there is no" in missing.stderr, missing
     assert not (tmp_path / "none").exists()
+
+
+def test_the_stream_says_how_its_fields_are_indexed(start, corpus):
+    server = start(*NO_CACHE)
+    load(server, corpus[0])
+    stream = json.loads(server.request("GET", "/api/v1/streams")[2])["streams"][0]
+    assert "index_parts_sampled" not in stream
+
+    def described():
+        status, _, body = server.request("GET", f"/api/v1/streams/{stream['id']}")
+        assert status == 200, body
+        answer = json.loads(body)
+        return answer, {field["name"]: field["index"] for field in answer["fields"]}
+
+    answer, fields = described()
+    parts = answer["parts"]
+    assert (answer["index_parts_sampled"], answer["index_parts_missing"]) == (parts, 0), answer
+    kinds = {name: [(use["kind"], use["parts"]) for use in uses] for name, uses in fields.items()}
+    assert kinds["message"] == [("text", parts)] and kinds["level"] == [("exact", parts)], kinds
+    assert kinds["trace_id"] == [("filter", parts)] and kinds["n"] == [("none", parts)], kinds
+    assert fields["level"][0]["distinct"] == len(LEVELS), fields["level"]
+    index_bytes = sum(path.stat().st_size for path in server.data_dir.rglob("*.idx"))
+    assert 0 < sum(use["bytes"] for uses in fields.values() for use in uses) < index_bytes
+    spoil_indexes(server)
+    answer, fields = described()
+    assert (answer["index_parts_sampled"], answer["index_parts_missing"]) == (parts, 3), answer
+    assert fields["message"][0]["parts"] == parts - 3

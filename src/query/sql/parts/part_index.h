@@ -30,7 +30,7 @@ private:
         std::shared_ptr<const SidecarReader> reader;  ///< Null: not opened yet.
     };
     explicit PartIndex(InstanceState& state) : state_(state) {}
-    bool open(Segment& segment, std::uint64_t rows_expected);
+    bool open_one(Segment& segment, std::uint64_t rows_expected);
     bool open_segments();
     RowSelection select_in(const Segment& segment, const IndexQuery& query);
     RowSelection select_in_segments(const IndexQuery& query);
