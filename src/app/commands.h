@@ -12,6 +12,7 @@ namespace molesignal {
 /// first line of a command's description is its summary in `molesignal --help`; examples follow.
 void register_config_command(CLI::App& app, CommandContext& context);
 void register_doctor_command(CLI::App& app, CommandContext& context);
+void register_index_command(CLI::App& app, CommandContext& context);
 void register_ingest_command(CLI::App& app, CommandContext& context);
 void register_query_command(CLI::App& app, CommandContext& context);
 void register_standalone_command(CLI::App& app, CommandContext& context);

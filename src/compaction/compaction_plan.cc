@@ -146,4 +146,8 @@ std::vector<CompactionGroup> plan_compactions(std::vector<PartInfo> parts,
     return groups;
 }
 
+CompactionGroup group_of_one(const PartInfo& part) {
+    return {.bucket = bucket_of(part).day, .parts = {part}, .bytes = part_bytes(part)};
+}
+
 }  // namespace molesignal

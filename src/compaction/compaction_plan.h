@@ -40,4 +40,7 @@ std::vector<CompactionGroup> plan_compactions(std::vector<PartInfo> parts,
                                               UnixNanos now,
                                               const CompactionPlanOptions& options);
 
+/// A group of one part, in the bucket that a merge of it with others has.
+CompactionGroup group_of_one(const PartInfo& part);
+
 }  // namespace molesignal

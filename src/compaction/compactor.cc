@@ -242,38 +242,54 @@ Result<> Compactor::run_stream(const RequestContext& context,
     }
     for (const auto& group : groups) {
         MS_TRY_VOID(context.check());
-        if (!fits(group)) {
+        if (const auto fits = check_fits(group); !fits) {
             ++report.groups_postponed;
+            log_warn("a merge of parts waits", {{"reason", fits.error().message()}});
             continue;
         }
-        run_group(context, snapshot, group, report);
+        const auto done = run_group(context, snapshot, group);
+        if (done && *done) {
+            ++report.groups_merged;
+            ++report.parts_written;
+            report.parts_replaced += static_cast<std::int64_t>(group.parts.size());
+        } else if (done) {
+            ++report.groups_held_elsewhere;
+        } else if (context.check()) {  // Otherwise the server stops.
+            ++report.failures;
+            note_failure(snapshot.stream, group, done.error());
+        }
     }
     return {};
 }
 
-/// Whether there are memory and disk for the merge now.
-bool Compactor::fits(const CompactionGroup& group) {
-    const auto bytes = static_cast<std::int64_t>(merge_bytes(group.parts));
-    MemoryReservation wanted(memory_);
-    if (const auto reserved = wanted.resize(bytes); !reserved) {
-        log_info("a merge of parts waits for memory", {{"error", reserved.error().message()}});
-        return false;
-    }
-    const auto space = fs_.space(options_.scratch_directory);
-    if (!space || space->available_bytes < 2 * group.bytes) {
-        log_warn("a merge of parts waits for disk space",
-                 {{"directory", options_.scratch_directory},
-                  {"wanted_bytes", 2 * group.bytes},
-                  {"available_bytes", space ? space->available_bytes : 0}});
-        return false;
-    }
-    return true;
+Result<bool> Compactor::rewrite_part(const RequestContext& context,
+                                     const StreamSnapshot& stream,
+                                     const PartInfo& part) {
+    MS_TRY_VOID(context.check());
+    const auto group = group_of_one(part);
+    MS_TRY_VOID(check_fits(group));
+    return run_group(context, stream, group);
 }
 
-void Compactor::run_group(const RequestContext& context,
-                          const StreamSnapshot& stream,
-                          const CompactionGroup& group,
-                          CompactionReport& report) {
+/// Whether there are memory and disk for the merge now.
+Result<> Compactor::check_fits(const CompactionGroup& group) {
+    const auto bytes = static_cast<std::int64_t>(merge_bytes(group.parts));
+    MemoryReservation wanted(memory_);
+    MS_TRY_VOID(wanted.resize(bytes));
+    MS_TRY(const auto space, fs_.space(options_.scratch_directory));
+    if (space.available_bytes < 2 * group.bytes) {
+        return Error(ErrorCode::kResourceExhausted,
+                     fmt::format("{} has {} bytes of free space, the merge needs {}",
+                                 options_.scratch_directory,
+                                 space.available_bytes,
+                                 2 * group.bytes));
+    }
+    return {};
+}
+
+Result<bool> Compactor::run_group(const RequestContext& context,
+                                  const StreamSnapshot& stream,
+                                  const CompactionGroup& group) {
     const auto name = lease_name(stream.stream.id, group.bucket);
     auto lease = catalogue_.acquire_lease(
         context,
@@ -283,13 +299,9 @@ void Compactor::run_group(const RequestContext& context,
         options_.replaces);
     if (!lease) {
         if (lease.error().code() == ErrorCode::kConflict) {
-            ++report.groups_held_elsewhere;
-            return;
+            return false;
         }
-        ++report.failures;
-        log_warn("no lease for a merge of parts",
-                 {{"stream", stream.stream.name}, {"error", lease.error().message()}});
-        return;
+        return std::move(lease).error();
     }
     Work work{.context = context,
               .stream = stream,
@@ -305,26 +317,19 @@ void Compactor::run_group(const RequestContext& context,
         MS_TRY_VOID(work.pace.pause(work.context, bytes));
         return keep_lease(work);
     };
-    const auto done = run_leased(work);
+    auto done = run_leased(work);
     meters_->cpu.add(work.pace.cpu_seconds());
-    if (done) {
-        ++report.groups_merged;
-        ++report.parts_written;
-        report.parts_replaced += static_cast<std::int64_t>(group.parts.size());
-    } else {
-        note_failure(work, done.error(), report);
-    }
     if (const auto released = catalogue_.release_lease(context, work.lease); !released) {
         log_warn("a lease of a merge runs out by itself",
                  {{"lease", name}, {"error", released.error().message()}});
     }
+    MS_TRY_VOID(std::move(done));
+    return true;
 }
 
-void Compactor::note_failure(const Work& work, const Error& error, CompactionReport& report) {
-    if (!work.context.check()) {
-        return;  // The server stops.
-    }
-    ++report.failures;
+void Compactor::note_failure(const StreamInfo& stream,
+                             const CompactionGroup& group,
+                             const Error& error) {
     const auto code = error.code();
     meters_
         ->failures(code == ErrorCode::kCorruption    ? "damaged"
@@ -334,16 +339,16 @@ void Compactor::note_failure(const Work& work, const Error& error, CompactionRep
         .add();
     if (code == ErrorCode::kConflict) {
         log_info("a merge of parts was overtaken",
-                 {{"stream", work.stream.stream.name}, {"reason", error.message()}});
+                 {{"stream", stream.name}, {"reason", error.message()}});
         return;
     }
     log_error("a merge of parts failed; the parts stay as they are",
-              {{"stream", work.stream.stream.name}, {"error", error.message()}});
+              {{"stream", stream.name}, {"error", error.message()}});
     if (code != ErrorCode::kCorruption || damaged_parts_.size() >= kDamagedPartsMax) {
         return;
     }
     // The error names the part.
-    for (const auto& part : work.group.parts) {
+    for (const auto& part : group.parts) {
         if (error.message().find(part.id) != std::string::npos) {
             damaged_parts_.insert(part.id);
         }

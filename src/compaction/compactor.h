@@ -39,6 +39,13 @@ struct CompactorOptions {
     std::chrono::seconds lease_time{300};
 };
 
+/// Rows of one index of texts (`index_rows_max`) that such a memory allows: half of it for the
+/// index that is being built, half for the column being read.
+inline std::uint64_t index_rows_for(std::int64_t memory_bytes) {
+    constexpr std::int64_t kIndexBytesPerRow = 160;
+    return static_cast<std::uint64_t>(memory_bytes / kIndexBytesPerRow);
+}
+
 struct CompactionReport {
     std::int64_t groups_merged = 0;
     std::int64_t parts_replaced = 0;
@@ -78,6 +85,17 @@ public:
     /// what there is, or `context` ended.
     Result<CompactionReport> run_once(const RequestContext& context);
 
+    /// Removes what merges of processes that are gone have left behind. A round begins with it.
+    Result<> clear_abandoned(const RequestContext& context);
+
+    /// Writes one live part anew, with a new index: a merge of this part alone. False: another
+    /// compactor has the lease of the part's day. kConflict: somebody else has replaced or removed
+    /// the part. kCorruption: it is damaged, as the message says. kResourceExhausted: there is no
+    /// memory or disk for it now. After an error the part is what it was. `stream` has its fields.
+    Result<bool> rewrite_part(const RequestContext& context,
+                              const StreamSnapshot& stream,
+                              const PartInfo& part);
+
 private:
     struct Work;
     struct Meters;
@@ -95,13 +113,13 @@ private:
     Result<> run_stream(const RequestContext& context,
                         const StreamInfo& stream,
                         CompactionReport& report);
-    bool fits(const CompactionGroup& group);
-    void run_group(const RequestContext& context,
-                   const StreamSnapshot& stream,
-                   const CompactionGroup& group,
-                   CompactionReport& report);
+    Result<> check_fits(const CompactionGroup& group);
+    /// False: another compactor has the lease.
+    Result<bool> run_group(const RequestContext& context,
+                           const StreamSnapshot& stream,
+                           const CompactionGroup& group);
     Result<> run_leased(Work& work);
-    void note_failure(const Work& work, const Error& error, CompactionReport& report);
+    void note_failure(const StreamInfo& stream, const CompactionGroup& group, const Error& error);
     Result<> merge_group(Work& work);
     Result<> store(Work& work);
     struct IndexObject {
@@ -116,7 +134,6 @@ private:
     /// Removes what merges under a lease that is ours now have left behind.
     Result<> clear_intents(const RequestContext& context, const std::string& lease);
     Result<> clear_intent(const RequestContext& context, const CompactionIntent& intent);
-    Result<> clear_abandoned(const RequestContext& context);
 
     CompactorOptions options_;
     Catalogue& catalogue_;

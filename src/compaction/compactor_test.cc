@@ -387,5 +387,110 @@ TEST_F(CompactorTest, AStoreThatKeepsSomethingElse) {
     check_no_orphans();
 }
 
+/// A part that is written anew: the same rows, with an index.
+class RewriteTest : public CompactorTest {
+protected:
+    StreamSnapshot stream() {
+        std::int64_t total = 0;
+        return *catalogue_->snapshot(context_, stream_.id, INT64_MAX, INT64_MIN, total);
+    }
+    Result<bool> rewrite(const PartInfo& part) {
+        return compactor_->rewrite_part(context_, stream(), part);
+    }
+};
+
+TEST_F(RewriteTest, GivesAPartAnIndex) {
+    const auto old = add_part(2'500);
+    const auto other = add_part(100);
+    const auto done = rewrite(old);
+    ASSERT_TRUE(done) << done.error().message();
+    EXPECT_TRUE(*done);
+    auto parts = live_parts();
+    ASSERT_EQ(parts.size(), 2U);
+    std::erase_if(parts, [&](const PartInfo& part) { return part.id == other.id; });
+    ASSERT_EQ(parts.size(), 1U);
+    EXPECT_NE(parts[0].id, old.id);
+    EXPECT_EQ(parts[0].rows, old.rows);
+    EXPECT_EQ(parts[0].raw_bytes, old.raw_bytes);
+    EXPECT_EQ(parts[0].shard, old.shard);
+    EXPECT_EQ(parts[0].time_min_us, old.time_min_us);
+    EXPECT_EQ(parts[0].time_max_us, old.time_max_us);
+    EXPECT_EQ(parts[0].position_begin, old.position_begin);
+    EXPECT_EQ(parts[0].position_end, old.position_end);
+    EXPECT_EQ(parts[0].sort_order, old.sort_order);
+    ASSERT_EQ(parts[0].objects.size(), 2U);
+    EXPECT_EQ(parts[0].objects[1].kind, "index");
+    check_rows();
+    // It is not live any more.
+    const auto again = rewrite(old);
+    ASSERT_FALSE(again);
+    EXPECT_EQ(again.error().code(), ErrorCode::kConflict) << again.error().message();
+    check_rows();
+    check_no_orphans();
+}
+
+TEST_F(RewriteTest, LeavesAPartToWhoHasItsLease) {
+    const auto part = add_part(100);
+    const auto day = clock_.now().value / (24 * kHour) - 2;
+    const auto name = fmt::format("compaction/{}/{}", stream_.id.value, day % 8);
+    const auto lease = catalogue_->acquire_lease(context_, name, "two", 60'000'000, "");
+    ASSERT_TRUE(lease);
+    const auto held = rewrite(part);
+    ASSERT_TRUE(held) << held.error().message();
+    EXPECT_FALSE(*held);
+    EXPECT_EQ(live_parts().at(0).id, part.id);
+    ASSERT_TRUE(catalogue_->release_lease(context_, *lease));
+    EXPECT_TRUE(rewrite(part).value_or(false));
+}
+
+TEST_F(RewriteTest, NamesADamagedPart) {
+    const auto part = add_part(500);
+    auto object = *base_.get(context_, part.objects[0].key, 0, UINT64_MAX);
+    object[object.size() / 2] ^= std::byte{1};
+    ASSERT_TRUE(base_.put(context_, part.objects[0].key, object));
+    const auto done = rewrite(part);
+    ASSERT_FALSE(done);
+    EXPECT_EQ(done.error().code(), ErrorCode::kCorruption);
+    EXPECT_THAT(done.error().message(), HasSubstr(part.id));
+    EXPECT_EQ(live_parts().at(0).id, part.id);
+}
+
+TEST_F(RewriteTest, SaysWhatIsShort) {
+    const auto part = add_part(1'000);
+    compactor_ =
+        *Compactor::make(options_,
+                         *catalogue_,
+                         store_,
+                         fs_,
+                         clock_,
+                         random_,
+                         metrics_,
+                         MemoryBudget::make_root("process", "compactor.memory_mb", 10'000));
+    const auto done = rewrite(part);
+    ASSERT_FALSE(done);
+    EXPECT_EQ(done.error().code(), ErrorCode::kResourceExhausted);
+    EXPECT_THAT(done.error().message(), HasSubstr("compactor.memory_mb"));
+}
+
+/// The next round, of whatever process, finds the old part or the new one, and no other objects.
+TEST_F(RewriteTest, EndedAtAnyStep) {
+    int names = 0;
+    for (const auto name : failpoint_names()) {
+        if (!name.starts_with("compaction_") && !name.starts_with("catalogue_compaction_")) {
+            continue;
+        }
+        SCOPED_TRACE(std::string(name));
+        ++names;
+        const auto part = add_part(800, 2 * names);
+        ASSERT_TRUE(arm_failpoints(std::string(name) + "=error(internal)@1+"));
+        static_cast<void>(rewrite(part));
+        disarm_failpoints();
+        check_rows();
+        EXPECT_EQ(live_parts().size(), static_cast<std::size_t>(names));
+        check_no_orphans();
+    }
+    EXPECT_GT(names, 10);
+}
+
 }  // namespace
 }  // namespace molesignal

@@ -4,6 +4,7 @@
 
 #include "metadata/catalogue_fixture.h"
 #include "metadata/migrations.h"
+#include "metadata/sql_catalogue.h"
 
 namespace molesignal {
 namespace {
@@ -97,6 +98,20 @@ TEST_P(MigrationTest, ManyProcessesAtOnce) {
     }
     EXPECT_EQ(failures.load(), 0);
     EXPECT_EQ(applied(), static_cast<std::int64_t>(migrations().size()));
+}
+
+TEST_P(MigrationTest, SaysWhetherThereIsSomethingToDo) {
+    auto& catalogue = dynamic_cast<SqlCatalogue&>(*catalogue_);
+    ASSERT_OK(catalogue.migrate(context()));
+    EXPECT_OK(catalogue.check_version(context()));
+    database_->execute("INSERT INTO schema_migrations VALUES (99, 'from_the_future', 0)");
+    const auto newer = catalogue.check_version(context());
+    EXPECT_CODE(newer, ErrorCode::kConflict);
+    EXPECT_THAT(newer.error().message(), ::testing::HasSubstr("99 (from_the_future)"));
+    database_->execute("DELETE FROM schema_migrations WHERE version >= 2");
+    const auto older = catalogue.check_version(context());
+    EXPECT_CODE(older, ErrorCode::kConflict);
+    EXPECT_THAT(older.error().message(), ::testing::HasSubstr("it has 1 migrations"));
 }
 
 TEST_P(MigrationTest, ANewerDatabaseIsLeftAlone) {

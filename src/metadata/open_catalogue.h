@@ -26,6 +26,14 @@ Result<std::unique_ptr<Catalogue>> open_sqlite_catalogue_for_reading(const std::
                                                                      Clock& clock,
                                                                      Random& random);
 
+/// Opens the catalogue in the SQLite file `path` for reading and writing, beside a server or
+/// without one: nothing is made, migrated or repaired. Errors as above, and kConflict: the tables
+/// are not of this program's version.
+Result<std::unique_ptr<Catalogue>> open_sqlite_catalogue_beside(const RequestContext& context,
+                                                                const std::string& path,
+                                                                Clock& clock,
+                                                                Random& random);
+
 /// Prepares a catalogue in the Postgres database `url` (a URL or `key=value` text) with at most
 /// `connections_max` connections, made when needed: a server that is down is seen by the first
 /// verb, and every verb after an outage connects anew. kInvalidArgument: `url` cannot be parsed (it
@@ -35,5 +43,12 @@ Result<std::unique_ptr<Catalogue>> open_postgres_catalogue(const std::string& ur
                                                            std::size_t connections_max,
                                                            Clock& clock,
                                                            Random& random);
+
+/// The same beside a server or without one: nothing is migrated. kConflict: the tables are not of
+/// this program's version.
+Result<std::unique_ptr<Catalogue>> open_postgres_catalogue_beside(const RequestContext& context,
+                                                                  const std::string& url,
+                                                                  Clock& clock,
+                                                                  Random& random);
 
 }  // namespace molesignal

@@ -21,6 +21,9 @@ constexpr std::string_view kTokenColumns =
     "id, org_id, name, prefix, secret_hash, permissions, created_at_micros, expires_at_micros, "
     "revoked_at_micros";
 
+constexpr std::string_view kMigrations =
+    "SELECT version, name FROM schema_migrations ORDER BY version";
+
 /// `[A-Za-z0-9_.-]{1,64}`, as stream names.
 Result<> check_slug(std::string_view slug) {
     constexpr std::size_t kSlugBytesMax = 64;
@@ -176,6 +179,39 @@ Result<> SqlCatalogue::ping(const RequestContext& context) {
     return {};
 }
 
+Result<> SqlCatalogue::check_migrations(const SqlRows& applied) {
+    const auto steps = migrations();
+    for (std::size_t i = 0; i < applied.size(); ++i) {
+        if (i >= steps.size() || steps[i].version != applied.integer(i, 0) ||
+            steps[i].name != applied.text(i, 1)) {
+            return Error(
+                ErrorCode::kConflict,
+                fmt::format("its migration {} ({}) is unknown to this program, which has {}: "
+                            "use the version that made it, or a newer one",
+                            applied.integer(i, 0),
+                            applied.text(i, 1),
+                            steps.size()));
+        }
+    }
+    return {};
+}
+
+Result<> SqlCatalogue::check_version(const RequestContext& context) {
+    MS_TRY(const auto applied, read(context, "look at the catalogue's version", kMigrations, {}));
+    auto known = check_migrations(applied);
+    if (known && applied.size() < migrations().size()) {
+        known = Error(ErrorCode::kConflict,
+                      fmt::format("it has {} migrations, this program {}: start a server of this "
+                                  "version first, or use the program of the server's version",
+                                  applied.size(),
+                                  migrations().size()));
+    }
+    if (!known) {
+        return std::move(known).error().wrap(describe());
+    }
+    return {};
+}
+
 Result<bool> SqlCatalogue::migrate_one(const RequestContext& context) {
     bool more = false;
     const auto apply = [&](SqlConnection& connection) -> Result<> {
@@ -190,22 +226,9 @@ Result<bool> SqlCatalogue::migrate_one(const RequestContext& context) {
                                      "version BIGINT PRIMARY KEY, name VARCHAR(255) NOT NULL,"
                                      " applied_at_micros BIGINT NOT NULL)",
                                      {}));
-        MS_TRY(const auto applied,
-               connection.query(
-                   context, "SELECT version, name FROM schema_migrations ORDER BY version", {}));
+        MS_TRY(const auto applied, connection.query(context, kMigrations, {}));
+        MS_TRY_VOID(check_migrations(applied));
         const auto steps = migrations();
-        for (std::size_t i = 0; i < applied.size(); ++i) {
-            if (i >= steps.size() || steps[i].version != applied.integer(i, 0) ||
-                steps[i].name != applied.text(i, 1)) {
-                return Error(
-                    ErrorCode::kConflict,
-                    fmt::format("its migration {} ({}) is unknown to this program, which has {}: "
-                                "use the version that made it, or a newer one",
-                                applied.integer(i, 0),
-                                applied.text(i, 1),
-                                steps.size()));
-            }
-        }
         if (applied.size() == steps.size()) {
             more = false;
             return {};

@@ -30,6 +30,8 @@ public:
     SqlCatalogue(Database database, Clock& clock, Random& random);
 
     Result<> migrate(const RequestContext& context) override;
+    /// Whether `migrate` would find nothing to do. kConflict: it would, or refuse.
+    Result<> check_version(const RequestContext& context);
     Result<> ping(const RequestContext& context) override;
 
     Result<std::vector<Organization>> list_organizations(const RequestContext& context) override;
@@ -167,6 +169,8 @@ private:
                          std::string_view sql,
                          const SqlParameters& parameters);
     Result<bool> migrate_one(const RequestContext& context);
+    /// kConflict: the database has a migration that this program does not know.
+    static Result<> check_migrations(const SqlRows& applied);
     /// Locks the stream until the transaction ends. kNotFound if it is not there or deleted.
     Result<> lock_stream(const RequestContext& context,
                          SqlConnection& connection,

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "metadata/open_catalogue.h"
+#include "metadata/sqlite/sqlite_file_state.h"
 #include "objectstore/local_object_store.h"
 
 namespace molesignal {
@@ -107,6 +108,34 @@ Result<std::unique_ptr<Catalogue>> open_catalogue(const Config& config,
     }
     return open_postgres_catalogue(
         options.dsn, static_cast<std::size_t>(options.max_connections), clock, random);
+}
+
+Result<std::unique_ptr<Catalogue>> open_catalogue_beside(const RequestContext& context,
+                                                         const Config& config,
+                                                         FileSystem& fs,
+                                                         Clock& clock,
+                                                         Random& random) {
+    const auto& options = config.store.meta;
+    if (options.backend != MetaBackend::kSqlite) {
+        return open_postgres_catalogue_beside(context, options.dsn, clock, random);
+    }
+    const auto path = resolve_path(config, options.path);
+    // Without a server whoever opens the file takes over its journal; SQLite would drop what stands
+    // behind damage without a word. No server starts in between.
+    const auto stopped = fs.lock_directory(config.node.data_dir);
+    if (stopped) {
+        MS_TRY(const auto damage, find_journal_damage(fs, path));
+        if (!damage.empty()) {
+            return Error(ErrorCode::kCorruption,
+                         fmt::format("the catalogue's journal {}-wal is damaged ({}); start the "
+                                     "server, which says what is lost",
+                                     path,
+                                     damage));
+        }
+    } else if (stopped.error().code() != ErrorCode::kConflict) {
+        return stopped.error();
+    }
+    return open_sqlite_catalogue_beside(context, path, clock, random);
 }
 
 }  // namespace molesignal

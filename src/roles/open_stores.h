@@ -58,4 +58,13 @@ Result<std::unique_ptr<Catalogue>> open_catalogue(const Config& config,
                                                   Clock& clock,
                                                   Random& random);
 
+/// Opens the catalogue for a command that changes it beside a server or without one: nothing is
+/// made, migrated or repaired. kNotFound, kConflict: no server of this version has used it yet.
+/// kCorruption: its journal is damaged, which the next start of a server must see.
+Result<std::unique_ptr<Catalogue>> open_catalogue_beside(const RequestContext& context,
+                                                         const Config& config,
+                                                         FileSystem& fs,
+                                                         Clock& clock,
+                                                         Random& random);
+
 }  // namespace molesignal

@@ -376,10 +376,8 @@ Result<> StandaloneServer::open_compactor() {
         .zstd_level = static_cast<int>(config_.ingester.zstd_level),
         .rows_per_group = static_cast<std::uint64_t>(config_.ingester.row_group_rows)};
     options.writes_index = config_.ingester.index;
-    // Half of the memory for the index that is being built, half for the column being read.
-    constexpr std::uint64_t kIndexBytesPerRow = 160;
-    options.index_rows_max = std::min<std::uint64_t>(options.index_rows_max,
-                                                     options.plan.memory_bytes / kIndexBytesPerRow);
+    options.index_rows_max =
+        std::min(options.index_rows_max, index_rows_for(config.memory_mb * kMegabyte));
     options.scratch_directory = resolve_path(config_, "compaction");
     options.holder = owner_->holder();
     options.replaces = owner_->directory();

@@ -6,12 +6,15 @@ import json
 import os
 import random
 import re
+import signal
+import subprocess
 import time
 
 import duckdb
 import pytest
 
 import promises
+from server_process import default_binary
 
 SEED = int(os.environ.get("MS_TEST_SEED") or time.time_ns() % 2**32)
 QUERIES = 120
@@ -322,3 +325,160 @@ def test_an_absent_id_reads_no_part(start, corpus):
     assert stats["index_parts"] == stats["parts_total"] == PARTS and stats["parts_skipped"] >= PARTS - 1, stats
     counted = server.query("SELECT count(*) FROM logs.app WHERE match(message, 'timeout')")["stats"]
     assert counted["index_filters"] == 1 and counted["scanned_rows"] == 0, counted
+
+
+def rebuild(server, *arguments, code=0):
+    """`molesignal index rebuild`: the lines of its answer and the summary, and what it complained of."""
+    done = subprocess.run([default_binary(), "index", "rebuild", "--data-dir", str(server.data_dir),
+                           "--set", "compactor.cpu_percent=100", *arguments], check=False, capture_output=True, timeout=300)
+    output, errors = done.stdout.decode(), done.stderr.decode()
+    assert done.returncode == code, (done.returncode, output, errors)
+    return output.splitlines(), errors
+
+
+def objects_of(server):
+    return {path: path.read_bytes() for path in (server.data_dir / "objects").rglob("*") if path.is_file()}
+
+
+def spoil_indexes(server):
+    """Three indexes: one is gone, one is another, one is cut. The parts' ids."""
+    paths = sorted(server.data_dir.rglob("*.idx"))
+    assert len(paths) >= PARTS
+    paths[0].unlink()
+    content = bytearray(paths[1].read_bytes())
+    content[-1] ^= 1
+    paths[1].write_bytes(content)
+    paths[2].write_bytes(paths[2].read_bytes()[:-40])
+    return sorted(path.name.split(".")[0].split("-")[0] for path in paths[:3])
+
+
+def indexed_parts(server):
+    stats = server.query("SELECT count(*) FROM logs.app WHERE match(message, 'timeout')")["stats"]
+    return stats["index_parts"], stats["parts_total"]
+
+
+NO_CACHE = ("--set", "ingester.row_group_rows=1024", "--set", "cache.memory_mb=0", "--set", "cache.disk_cache.mode=never",
+            "--set", "compactor.merge=false")
+
+
+def test_rebuilt_beside_the_server(start, corpus, expected):
+    server = start(*NO_CACHE)
+    load(server, corpus[0])
+    total = indexed_parts(server)[1]
+    assert rebuild(server, "--dry-run")[0] == [f"{total} parts, 0 would get a new index"]
+    assert not (server.data_dir / "compaction-rebuild").exists()
+    assert rebuild(server)[0] == [f"{total} parts, 0 have a new index"]
+    bad = spoil_indexes(server)
+    assert indexed_parts(server) == (total - 3, total)
+
+    before = objects_of(server)
+    lines, _ = rebuild(server, "--dry-run")
+    assert lines[-1] == f"{total} parts, 3 would get a new index"
+    assert sorted(re.match(r"default/app part (\S+): object \S+: it", line).group(1) for line in lines[:-1]) == bad, lines
+    assert any("it is missing" in line for line in lines) and any("its hash" in line for line in lines), lines
+    assert objects_of(server) == before and indexed_parts(server) == (total - 3, total)
+
+    lines, errors = rebuild(server, "--stream", "app", "--org", "default")
+    assert lines[-1] == f"{total} parts, 3 have a new index" and errors == "", (lines, errors)
+    assert indexed_parts(server) == (total, total)
+    assert compare(server, expected, "rebuilt index")["index_parts"] > total * QUERIES // 4
+    assert rebuild(server)[0] == [f"{total} parts, 0 have a new index"]
+    assert [path.name for path in (server.data_dir / "compaction-rebuild").iterdir() if not path.is_dir()] == ["LOCK"]
+    record(expected, "parts with a rebuilt index")
+    assert server.terminate() == 0
+
+
+def test_rebuilt_without_the_server(start, corpus, expected):
+    rows, _ = corpus
+    server = start("--set", "ingester.index=false")
+    load(server, rows)
+    server.kill()
+    parts = len(list(server.data_dir.rglob("*.parquet")))
+    lines, _ = rebuild(server)
+    assert lines[-1] == f"{parts} parts, {parts} have a new index", lines
+    assert all(line.endswith(": it has no index") for line in lines[:-1])
+    lines, _ = rebuild(server, "--all")
+    assert lines[-1] == f"{parts} parts, {parts} have a new index", lines
+    assert rebuild(server)[0] == [f"{parts} parts, 0 have a new index"]
+    server = start("--set", "compactor.merge=false")
+    assert indexed_parts(server) == (parts, parts)
+    assert compare(server, expected, "index built later")["index_parts"] > QUERIES // 4
+
+
+def test_a_part_that_cannot_be_rebuilt_is_named(start, corpus):
+    server = start(*NO_CACHE)
+    load(server, corpus[0])
+    spoil_indexes(server)
+    before = objects_of(server)
+    path = sorted(server.data_dir.rglob("*.idx"))[0]  # Of the second part: the first has none any more.
+    part = next(parquet for parquet in path.parent.glob("*.parquet") if path.name.startswith(parquet.name.split(".")[0]))
+    content = bytearray(part.read_bytes())
+    content[len(content) // 2] ^= 4
+    part.write_bytes(content)
+    lines, errors = rebuild(server, code=1)
+    assert lines[-1].endswith("2 have a new index, 1 failed"), lines
+    assert part.name.split(".")[0] in errors and errors.count("error: ") == 1, errors
+    assert part.exists() and path.exists()
+    # Mended, it can be done.
+    part.write_bytes(before[part])
+    assert rebuild(server)[0][-1].endswith("1 have a new index")
+
+
+def test_an_interrupted_rebuild_is_gone_on_with(start, corpus, expected):
+    server = start("--set", "ingester.index=false", "--set", "compactor.merge=false")
+    load(server, corpus[0])
+    parts = indexed_parts(server)[1]
+    killed = 0
+    chance = random.Random(SEED + 2)
+    for _ in range(5):
+        command = subprocess.Popen([default_binary(), "index", "rebuild", "--data-dir", str(server.data_dir), "--all"],
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            command.wait(timeout=chance.uniform(0.02, 0.4))
+        except subprocess.TimeoutExpired:
+            command.send_signal(signal.SIGKILL)
+            killed += command.wait() == -signal.SIGKILL
+    # Leases of the killed runs do not hold up the next.
+    lines, _ = rebuild(server)
+    assert lines[-1].startswith(f"{parts} parts, "), lines
+    assert indexed_parts(server) == (parts, parts)
+    assert list((server.data_dir / "compaction-rebuild" / "files").iterdir()) == []
+    compare(server, expected, f"rebuilt after {killed} kills")
+
+
+def test_what_cannot_be_rebuilt_is_said(start, tmp_path):
+    server = start()
+    server.ingest("app", [{"message": "x"}], "?commit=force")
+    assert "there is no stream 'ap'" in rebuild(server, "--stream", "ap", code=4)[1]
+    assert "there is no organisation 'x'" in rebuild(server, "--org", "x", code=4)[1]
+    missing = subprocess.run([default_binary(), "index", "rebuild", "--data-dir", str(tmp_path / "none")],
+                             check=False, capture_output=True)
+    assert missing.returncode == 4 and b"there is no" in missing.stderr, missing
+    assert not (tmp_path / "none").exists()
+
+
+def test_the_stream_says_how_its_fields_are_indexed(start, corpus):
+    server = start(*NO_CACHE)
+    load(server, corpus[0])
+    stream = json.loads(server.request("GET", "/api/v1/streams")[2])["streams"][0]
+    assert "index_parts_sampled" not in stream
+
+    def described():
+        status, _, body = server.request("GET", f"/api/v1/streams/{stream['id']}")
+        assert status == 200, body
+        answer = json.loads(body)
+        return answer, {field["name"]: field["index"] for field in answer["fields"]}
+
+    answer, fields = described()
+    parts = answer["parts"]
+    assert (answer["index_parts_sampled"], answer["index_parts_missing"]) == (parts, 0), answer
+    kinds = {name: [(use["kind"], use["parts"]) for use in uses] for name, uses in fields.items()}
+    assert kinds["message"] == [("text", parts)] and kinds["level"] == [("exact", parts)], kinds
+    assert kinds["trace_id"] == [("filter", parts)] and kinds["n"] == [("none", parts)], kinds
+    assert fields["level"][0]["distinct"] == len(LEVELS), fields["level"]
+    index_bytes = sum(path.stat().st_size for path in server.data_dir.rglob("*.idx"))
+    assert 0 < sum(use["bytes"] for uses in fields.values() for use in uses) < index_bytes
+    spoil_indexes(server)
+    answer, fields = described()
+    assert (answer["index_parts_sampled"], answer["index_parts_missing"]) == (parts, 3), answer
+    assert fields["message"][0]["parts"] == parts - 3

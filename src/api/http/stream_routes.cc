@@ -16,6 +16,9 @@ constexpr std::size_t kBodyBytesMax = 1 << 20;
 constexpr std::int64_t kRetentionDaysMax = 36'500;
 constexpr std::size_t kPageStreamsDefault = 1'000;
 constexpr std::size_t kPageStreamsMax = 10'000;
+/// Parts whose indexes a stream's description is made of, and how long reading them may take.
+constexpr std::size_t kIndexSampleParts = 64;
+constexpr std::chrono::seconds kIndexSampleTime{2};
 
 void append_settings(std::string& out, const StreamSettings& settings) {
     out += "{\"retention_days\":";
@@ -87,7 +90,27 @@ void append_stream(std::string& out,
     out += fmt::format(R"(,"effective_retention":{{"days":{}}})", days);
 }
 
-void append_fields(std::string& out, const StreamSchema& schema) {
+/// Which structures the indexes have for a field; that of the most parts first.
+void append_index(std::string& out, const LogicalField& field, const IndexReport& report) {
+    std::vector<std::pair<FieldIndexKind, FieldIndexUse>> sorted;
+    if (const auto found = report.fields.find(field.name); found != report.fields.end()) {
+        sorted.assign(found->second.begin(), found->second.end());
+    }
+    std::ranges::sort(
+        sorted, {}, [](const auto& entry) { return std::pair(-entry.second.parts, entry.first); });
+    out += ",\"index\":[";
+    for (const auto& [kind, use] : sorted) {
+        out += fmt::format(R"({}{{"kind":"{}","parts":{},"distinct":{},"bytes":{}}})",
+                           out.back() == '[' ? "" : ",",
+                           field_index_kind_name(kind),
+                           use.parts,
+                           use.distinct,
+                           use.bytes);
+    }
+    out += "]";
+}
+
+void append_fields(std::string& out, const StreamSchema& schema, const IndexReport& report) {
     out += ",\"fields\":[";
     bool first = true;
     for (const auto& field : schema.logical_fields()) {
@@ -101,9 +124,24 @@ void append_fields(std::string& out, const StreamSchema& schema) {
             out +=
                 fmt::format("{}\"{}\"", i == 0 ? "" : ",", field_type_name(field.variants[i].type));
         }
-        out += "]}";
+        out += "]";
+        append_index(out, field, report);
+        out += "}";
     }
-    out += "]";
+    out += fmt::format(R"(],"index_parts_sampled":{},"index_parts_missing":{})",
+                       report.parts,
+                       report.parts_without);
+}
+
+/// Of the newest parts, which say best what rows are like now.
+IndexReport sample_indexes(const RequestContext& context,
+                           ApiServices& services,
+                           const StreamSchema& schema,
+                           std::span<const PartInfo> parts) {
+    auto bounded = context;
+    bounded.deadline = std::min(context.deadline, services.clock.steady_now() + kIndexSampleTime);
+    return services.sql->report_indexes(
+        bounded, schema, parts.first(std::min(parts.size(), kIndexSampleParts)));
 }
 
 /// One stream with its fields, from one snapshot: exact at one moment.
@@ -132,7 +170,8 @@ Result<std::string> describe(const RequestContext& context,
     std::string out;
     append_stream(out, services, stream, counts);
     add_hot_fields(snapshot.schema, hot);
-    append_fields(out, snapshot.schema);
+    append_fields(
+        out, snapshot.schema, sample_indexes(context, services, snapshot.schema, snapshot.parts));
     return out + "}";
 }
 

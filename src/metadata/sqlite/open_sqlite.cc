@@ -42,42 +42,8 @@ Result<> prepare_file(const std::string& path) {
     return {};
 }
 
-}  // namespace
-
-Result<std::unique_ptr<Catalogue>> open_sqlite_catalogue(const std::string& path,
-                                                         Clock& clock,
-                                                         Random& random) {
-    if (path.empty() || path == ":memory:" || path.starts_with("file:")) {
-        return Error(ErrorCode::kInvalidArgument,
-                     "store.meta.path must be the path of a file on a local disk");
-    }
-    MS_TRY_VOID(prepare_file(path));
-    MS_TRY(auto mark, OpenMark::make(path));
-    const auto connect = [path, &clock](SqlAccess access) {
-        return [path, &clock, access](const RequestContext& /*context*/) {
-            return open_sqlite_connection(path, access, clock);
-        };
-    };
-    SqlCatalogue::Database database{
-        .dialect = sqlite_dialect(),
-        .description = fmt::format("sqlite {}", path),
-        .guard = std::move(mark),
-        .writers = std::make_unique<SqlPool>(
-            connect(SqlAccess::kWrite), 1, "sqlite has one writer", clock),
-        .readers = std::make_unique<SqlPool>(
-            connect(SqlAccess::kRead), kSqliteReadersMax, "sqlite readers", clock)};
-    {
-        // The file is made and checked now, so that a wrong path is found at the start.
-        MS_TRY(const auto writer,
-               database.writers->take(RequestContext::background(clock, "open the catalogue")));
-    }
-    return std::unique_ptr<Catalogue>(
-        std::make_unique<SqlCatalogue>(std::move(database), clock, random));
-}
-
-Result<std::unique_ptr<Catalogue>> open_sqlite_catalogue_for_reading(const std::string& path,
-                                                                     Clock& clock,
-                                                                     Random& random) {
+/// Only what a server has opened before, and nobody else since.
+Result<> check_ours(const std::string& path) {
     PosixFs fs;
     MS_TRY(const auto state, look_at_sqlite_file(fs, path));
     if (state == SqliteFileState::kMissing) {
@@ -97,6 +63,62 @@ Result<std::unique_ptr<Catalogue>> open_sqlite_catalogue_for_reading(const std::
                         "killed; the next start of a server checks it and takes it over",
                         path));
     }
+    return {};
+}
+
+Result<std::unique_ptr<SqlCatalogue>> connect_for_writing(const std::string& path,
+                                                          Clock& clock,
+                                                          Random& random) {
+    MS_TRY(auto mark, OpenMark::make(path));
+    const auto connect = [path, &clock](SqlAccess access) {
+        return [path, &clock, access](const RequestContext& /*context*/) {
+            return open_sqlite_connection(path, access, clock);
+        };
+    };
+    SqlCatalogue::Database database{
+        .dialect = sqlite_dialect(),
+        .description = fmt::format("sqlite {}", path),
+        .guard = std::move(mark),
+        .writers = std::make_unique<SqlPool>(
+            connect(SqlAccess::kWrite), 1, "sqlite has one writer", clock),
+        .readers = std::make_unique<SqlPool>(
+            connect(SqlAccess::kRead), kSqliteReadersMax, "sqlite readers", clock)};
+    {
+        // The file is made and checked now, so that a wrong path is found at the start.
+        MS_TRY(const auto writer,
+               database.writers->take(RequestContext::background(clock, "open the catalogue")));
+    }
+    return std::make_unique<SqlCatalogue>(std::move(database), clock, random);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Catalogue>> open_sqlite_catalogue(const std::string& path,
+                                                         Clock& clock,
+                                                         Random& random) {
+    if (path.empty() || path == ":memory:" || path.starts_with("file:")) {
+        return Error(ErrorCode::kInvalidArgument,
+                     "store.meta.path must be the path of a file on a local disk");
+    }
+    MS_TRY_VOID(prepare_file(path));
+    MS_TRY(auto catalogue, connect_for_writing(path, clock, random));
+    return std::unique_ptr<Catalogue>(std::move(catalogue));
+}
+
+Result<std::unique_ptr<Catalogue>> open_sqlite_catalogue_beside(const RequestContext& context,
+                                                                const std::string& path,
+                                                                Clock& clock,
+                                                                Random& random) {
+    MS_TRY_VOID(check_ours(path));
+    MS_TRY(auto catalogue, connect_for_writing(path, clock, random));
+    MS_TRY_VOID(catalogue->check_version(context));
+    return std::unique_ptr<Catalogue>(std::move(catalogue));
+}
+
+Result<std::unique_ptr<Catalogue>> open_sqlite_catalogue_for_reading(const std::string& path,
+                                                                     Clock& clock,
+                                                                     Random& random) {
+    MS_TRY_VOID(check_ours(path));
     const auto connect = [path, &clock](const RequestContext& /*context*/) {
         return open_sqlite_connection(path, SqlAccess::kRead, clock);
     };

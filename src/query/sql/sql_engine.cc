@@ -36,7 +36,8 @@ public:
            QueryRegistry& registry,
            Clock& clock,
            MetricRegistry& metrics)
-        : parts_{
+        : objects_(objects),
+          parts_{
               .options = options,
               .catalogue = catalogue,
               .hot = hot,
@@ -85,7 +86,14 @@ public:
         return std::unique_ptr<SqlResult>(std::move(answer));
     }
 
+    IndexReport report_indexes(const RequestContext& context,
+                               const StreamSchema& schema,
+                               std::span<const PartInfo> parts) override {
+        return molesignal::report_indexes(context, *objects_, schema, parts);
+    }
+
 private:
+    const std::shared_ptr<ObjectReader> objects_;
     EngineParts parts_;
 };
 

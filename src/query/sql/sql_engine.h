@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,7 @@
 #include "metadata/catalogue.h"
 #include "objectstore/object_store.h"
 #include "query/query_registry.h"
+#include "query/sql/index_report.h"
 #include "storage/cache/object_reader.h"
 #include "storage/hot_rows.h"
 
@@ -119,6 +121,11 @@ public:
     /// memory than it may use; kTimeout.
     virtual Result<std::unique_ptr<SqlResult>> run(const RequestContext& context,
                                                    SqlQuery query) = 0;
+
+    /// What the indexes of these parts are made of; see report_indexes.
+    virtual IndexReport report_indexes(const RequestContext& context,
+                                       const StreamSchema& schema,
+                                       std::span<const PartInfo> parts) = 0;
 };
 
 }  // namespace molesignal

@@ -6,102 +6,22 @@
 #include <fmt/format.h>
 
 #include "common/log.h"
+#include "query/sql/parts/index_ranges.h"
 
 namespace molesignal {
 namespace {
 
 /// An object's index, with the query's deadline and counters.
-class IndexRanges final : public RangeReader {
-public:
-    IndexRanges(InstanceState& state, const ObjectName& object)
-        : state_(state), object_(object), hash_(ObjectHash::of(object.key)) {
-        const MutexLock lock(state_.mutex);
-        context_ = state_.context;
-        counters_ = state_.counters;
-    }
-    ~IndexRanges() override {
-        if (counters_ != nullptr) {
-            counters_->add(tally_);
-        }
-    }
-    IndexRanges(const IndexRanges&) = delete;
-    IndexRanges& operator=(const IndexRanges&) = delete;
-
-    std::uint64_t size() const override { return object_.bytes; }
-    std::uint64_t gap_bytes() const override { return state_.reader->gap_bytes(); }
-    Result<ByteBuffer> read(std::uint64_t offset, std::uint64_t length) override {
-        MS_TRY(const auto read, state_.reader->read(context_, object_, offset, length, tally_));
-        return ByteBuffer(read.bytes.begin(), read.bytes.end());
-    }
-    Block find_checked(std::uint64_t offset) override {
-        auto* const memory = state_.reader->memory();
-        if (memory == nullptr) {
-            return nullptr;
-        }
-        auto found = std::static_pointer_cast<const ByteBuffer>(memory->find(key_of(offset)));
-        tally_.hits += found != nullptr ? 1 : 0;
-        return found;
-    }
-    void keep_checked(std::uint64_t offset, Bytes block) override {
-        if (auto* const memory = state_.reader->memory(); memory != nullptr) {
-            memory->keep(key_of(offset),
-                         std::make_shared<const ByteBuffer>(block.begin(), block.end()),
-                         block.size());
-        }
-    }
-    Result<std::shared_ptr<const SidecarReader>> open() {
-        MS_TRY(const auto value,
-               state_.reader->load(
-                   context_,
-                   object_,
-                   CachedKind::kIndexHead,
-                   [this]() -> Result<ObjectReader::Loaded> {
-                       MS_TRY(auto reader, SidecarReader::open(*this));
-                       const auto bytes = reader.memory_bytes();
-                       return ObjectReader::Loaded{
-                           std::make_shared<const SidecarReader>(std::move(reader)), bytes};
-                   },
-                   tally_));
-        return std::static_pointer_cast<const SidecarReader>(value);
-    }
-    /// Whether the object is to be read once more before the error is believed: what was read may
-    /// have been damaged in a cache or on its way. Then nothing of it is cached any more.
-    bool may_be_repeated(const Error& error) {
-        if (error.code() != ErrorCode::kCorruption) {
-            return false;
-        }
-        state_.reader->forget(object_.key);
-        return true;
-    }
-
-private:
-    MemoryCache::Key key_of(std::uint64_t offset) const {
-        return {.object = hash_, .kind = CachedKind::kIndexBlock, .offset = offset};
-    }
-
-    InstanceState& state_;
-    const ObjectName& object_;
-    ObjectHash hash_;
-    RequestContext context_;
-    std::shared_ptr<ScanCounters> counters_;
-    ReadTally tally_;
-};
+IndexRanges ranges_of(InstanceState& state, const ObjectName& object) {
+    const MutexLock lock(state.mutex);
+    return {*state.reader, state.context, state.counters, object};
+}
 
 void log_unusable(const std::string& key, const Error& error) {
     if (error.code() == ErrorCode::kCorruption || error.code() == ErrorCode::kNotFound) {
         log_error("the index of a part is damaged; the part is read without it",
                   {{"key", key}, {"error", error.message()}});
     }
-}
-
-Result<std::shared_ptr<const SidecarReader>> open_sidecar(InstanceState& state,
-                                                          const ObjectName& object) {
-    IndexRanges ranges(state, object);
-    auto reader = ranges.open();
-    if (!reader && ranges.may_be_repeated(reader.error())) {
-        reader = ranges.open();
-    }
-    return reader;
 }
 
 }  // namespace
@@ -130,7 +50,8 @@ std::optional<PartIndex> PartIndex::find(InstanceState& state, const PartInfo& p
 }
 
 bool PartIndex::open_one(Segment& segment, std::uint64_t rows_expected) {
-    auto reader = open_sidecar(state_, segment.object);
+    auto ranges = ranges_of(state_, segment.object);
+    auto reader = ranges.open();
     if (reader && rows_expected != kAnyRows && (*reader)->rows() != rows_expected) {
         reader = Error(
             ErrorCode::kCorruption,
@@ -166,7 +87,7 @@ bool PartIndex::open_segments() {
 }
 
 RowSelection PartIndex::select_in(const Segment& segment, const IndexQuery& query) {
-    IndexRanges ranges(state_, segment.object);
+    auto ranges = ranges_of(state_, segment.object);
     SidecarReadStats stats;
     auto selection = segment.reader->select(ranges, query, stats);
     if (!selection && ranges.may_be_repeated(selection.error())) {
