@@ -13,7 +13,7 @@
 #include "common/random.h"
 #include "compaction/part_input.h"
 #include "metadata/catalogue.h"
-#include "metadata/part_footer.h"
+#include "metadata/describe_part.h"
 #include "objectstore/object_store.h"
 #include "parquet/part_fixture.h"
 #include "parquet/part_plan.h"

@@ -11,7 +11,7 @@
 #include "compaction/part_merge.h"
 #include "compaction/verify_part.h"
 #include "io/range_reader.h"
-#include "metadata/part_footer.h"
+#include "metadata/describe_part.h"
 #include "metadata/part_key.h"
 
 namespace molesignal {
@@ -48,27 +48,11 @@ PartInfo describe_part(const CompactionGroup& group, const std::string& id, Merg
     PartInfo part;
     part.id = id;
     part.stream = group.parts.front().stream;
-    part.rows = static_cast<std::int64_t>(merged.rows);
     for (const auto& replaced : group.parts) {
         part.raw_bytes += replaced.raw_bytes;
     }
-    part.time_min_us = floor_us(merged.time_min_ns);
-    part.time_max_us = floor_us(merged.time_max_ns + 999);
     part.shard = merged.shard;
-    part.position_begin = merged.position_begin;
-    part.position_end = merged.position_end;
-    part.fields = std::move(merged.fields);
-    for (auto& zone : merged.zone_maps) {
-        part.zone_maps.push_back({.field = zone.field,
-                                  .min = std::move(zone.min),
-                                  .max = std::move(zone.max),
-                                  .null_count = static_cast<std::int64_t>(zone.null_count)});
-    }
-    for (const auto& row_group : merged.row_groups) {
-        part.row_groups.push_back({.rows = static_cast<std::int64_t>(row_group.rows),
-                                   .byte_end = static_cast<std::int64_t>(row_group.byte_end)});
-    }
-    part.sort_order = std::move(merged.sort_order);
+    describe_shape(std::move(merged), part);
     return part;
 }
 

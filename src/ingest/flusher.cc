@@ -8,7 +8,7 @@
 #include "common/failpoint.h"
 #include "common/log.h"
 #include "ingest/part_index.h"
-#include "metadata/part_footer.h"
+#include "metadata/describe_part.h"
 #include "metadata/part_key.h"
 #include "objectstore/verify_object.h"
 #include "parquet/part_plan.h"
@@ -52,26 +52,10 @@ PartInfo describe_part(const Shard& shard,
     if (!index.empty()) {
         part.objects.push_back(describe_object("index", index_object_key(key), index));
     }
-    part.rows = static_cast<std::int64_t>(written.rows);
     part.raw_bytes = static_cast<std::int64_t>(frozen.raw_bytes() * written.rows / flush_rows);
-    part.time_min_us = floor_us(written.time_min_ns);
-    part.time_max_us = floor_us(written.time_max_ns + 999);
     part.shard = shard.id();
-    part.position_begin = written.position_begin;
-    part.position_end = written.position_end;
-    part.fields = std::move(written.fields);
-    for (auto& zone : written.zone_maps) {
-        part.zone_maps.push_back({.field = zone.field,
-                                  .min = std::move(zone.min),
-                                  .max = std::move(zone.max),
-                                  .null_count = static_cast<std::int64_t>(zone.null_count)});
-    }
-    for (const auto& group : written.row_groups) {
-        part.row_groups.push_back({.rows = static_cast<std::int64_t>(group.rows),
-                                   .byte_end = static_cast<std::int64_t>(group.byte_end)});
-    }
     part.footer_xxh3 = footer_xxh3(written.file);
-    part.sort_order = std::move(written.sort_order);
+    describe_shape(std::move(written), part);
     return part;
 }
 

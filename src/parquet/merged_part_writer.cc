@@ -74,27 +74,6 @@ private:
     std::optional<Error> failure_;
 };
 
-std::shared_ptr<arrow::DataType> file_type(FieldType type) {
-    switch (type) {
-        case FieldType::kBool:
-            return arrow::boolean();
-        case FieldType::kInt64:
-            return arrow::int64();
-        case FieldType::kUint64:
-            return arrow::uint64();
-        case FieldType::kFloat64:
-            return arrow::float64();
-        case FieldType::kTimestamp:
-            return arrow::timestamp(arrow::TimeUnit::MICRO, "UTC");
-        case FieldType::kBytes:
-            return arrow::binary();
-        case FieldType::kString:
-        case FieldType::kJson:
-            return arrow::utf8();
-    }
-    return arrow::null();
-}
-
 class ArrowMergedPartWriter final : public MergedPartWriter {
 public:
     ArrowMergedPartWriter(File& out,
@@ -120,8 +99,8 @@ public:
         auto fields = own_part_fields();
         std::vector<std::string> delta_columns;
         for (std::size_t i = 0; i < columns_.size(); ++i) {
-            fields.push_back(
-                part_field(names_[i], file_type(columns_[i].type), true, columns_[i].id.value));
+            fields.push_back(part_field(
+                names_[i], part_column_type(columns_[i].type), true, columns_[i].id.value));
             if (is_variable_width(columns_[i].type) && !columns_[i].coded) {
                 delta_columns.push_back(names_[i]);
             }

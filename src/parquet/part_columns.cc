@@ -8,6 +8,7 @@
 #include <arrow/api.h>
 
 #include "common/assert.h"
+#include "parquet/part_file.h"
 #include "parquet/slot_lookup.h"
 
 namespace molesignal {
@@ -147,24 +148,7 @@ void PartColumn::build_dictionary(std::span<const RowRef> rows) {
 }
 
 std::shared_ptr<arrow::DataType> PartColumn::arrow_type() const {
-    switch (type_) {
-        case FieldType::kBool:
-            return arrow::boolean();
-        case FieldType::kInt64:
-            return arrow::int64();
-        case FieldType::kUint64:
-            return arrow::uint64();
-        case FieldType::kFloat64:
-            return arrow::float64();
-        case FieldType::kTimestamp:
-            return arrow::timestamp(arrow::TimeUnit::MICRO, "UTC");
-        case FieldType::kBytes:
-            return arrow::binary();
-        case FieldType::kString:
-        case FieldType::kJson:
-            return coded_ ? arrow::dictionary(arrow::int32(), arrow::utf8()) : arrow::utf8();
-    }
-    return arrow::null();
+    return coded_ ? arrow::dictionary(arrow::int32(), arrow::utf8()) : part_column_type(type_);
 }
 
 std::shared_ptr<arrow::Array> PartColumn::gather(std::span<const RowRef> rows) {

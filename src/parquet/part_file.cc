@@ -27,6 +27,27 @@ Error parquet_error(std::string_view doing, const arrow::Status& status) {
     return {code, fmt::format("{}: {}", doing, status.ToString())};
 }
 
+std::shared_ptr<arrow::DataType> part_column_type(FieldType type) {
+    switch (type) {
+        case FieldType::kBool:
+            return arrow::boolean();
+        case FieldType::kInt64:
+            return arrow::int64();
+        case FieldType::kUint64:
+            return arrow::uint64();
+        case FieldType::kFloat64:
+            return arrow::float64();
+        case FieldType::kTimestamp:
+            return arrow::timestamp(arrow::TimeUnit::MICRO, "UTC");
+        case FieldType::kBytes:
+            return arrow::binary();
+        case FieldType::kString:
+        case FieldType::kJson:
+            return arrow::utf8();
+    }
+    return arrow::null();
+}
+
 std::shared_ptr<arrow::Field> part_field(const std::string& name,
                                          std::shared_ptr<arrow::DataType> type,
                                          bool nullable,

@@ -85,6 +85,8 @@ private:
     arrow::internal::MemoryPoolStats stats_;
 };
 
+/// What the values of a field are in a file, without a dictionary.
+std::shared_ptr<arrow::DataType> part_column_type(FieldType type);
 /// A column as a file has it.
 std::shared_ptr<arrow::Field> part_field(const std::string& name,
                                          std::shared_ptr<arrow::DataType> type,

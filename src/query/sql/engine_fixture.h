@@ -12,8 +12,8 @@
 #include <xxhash.h>
 
 #include "common/random.h"
+#include "metadata/describe_part.h"
 #include "metadata/open_catalogue.h"
-#include "metadata/part_footer.h"
 #include "objectstore/memory_object_store.h"
 #include "parquet/part_fixture.h"
 #include "parquet/part_writer.h"

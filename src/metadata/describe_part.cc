@@ -1,4 +1,4 @@
-#include "metadata/part_footer.h"
+#include "metadata/describe_part.h"
 
 #include <cstring>
 
