@@ -198,7 +198,8 @@ public:
                             std::to_integer<int>(in.front())));
         }
         const auto room = window_.room(out_bytes_max);
-        ZSTD_inBuffer input{in.data(), in.size(), 0};
+        ZSTD_inBuffer input{
+            in.data(), header_ended() ? in.size() : std::min<std::size_t>(in.size(), 1), 0};
         ZSTD_outBuffer output{window_.data(), room, 0};
         const auto hint = ZSTD_decompressStream(context_, &output, &input);
         note_progress(in.first(input.pos), output.pos);
@@ -240,6 +241,14 @@ private:
         frame_header_.insert(
             frame_header_.end(), in.begin(), in.begin() + static_cast<std::ptrdiff_t>(wanted));
         frame_bytes_ += out_bytes;
+    }
+    /// Whether all of the frame's header went in. Until then the library gets a byte at a time: it
+    /// decodes a frame that it sees whole with another function, which refuses other malformed
+    /// frames, and what we accept must not depend on how a client cuts its body.
+    bool header_ended() const {
+        return frame_header_.size() == kFrameHeaderBytesMax ||
+               ZSTD_getFrameContentSize(frame_header_.data(), frame_header_.size()) !=
+                   ZSTD_CONTENTSIZE_ERROR;
     }
     /// The library lets a frame end early with an empty block, if it gets it in pieces.
     Result<> end_frame() {

@@ -158,6 +158,23 @@ TEST(Compression, AZstdFrameThatEndsEarlyIsAnError) {
     }
 }
 
+TEST(Compression, AZstdFrameIsJudgedTheSameInOnePieceAndInMany) {
+    // Zero bytes of content in an empty compressed block: the library's function for whole frames
+    // refuses it, its streaming one does not.
+    constexpr unsigned char kFrame[] = {
+        0x28, 0xb5, 0x2f, 0xfd, 0xa0, 0x00, 0x00, 0x00, 0x00, 0x05, 0x00, 0x00};
+    for (std::size_t piece = 1; piece <= std::size(kFrame); ++piece) {
+        const auto decoder = StreamDecoder::make(ContentCoding::kZstd, {.bytes_max = 1 << 20});
+        std::string out;
+        for (std::size_t at = 0; at < std::size(kFrame); at += piece) {
+            const auto size = std::min(piece, std::size(kFrame) - at);
+            EXPECT_TRUE(decoder->write(std::as_bytes(std::span(kFrame + at, size)), out)) << piece;
+        }
+        EXPECT_TRUE(decoder->finish()) << piece;
+        EXPECT_EQ(out, "") << piece;
+    }
+}
+
 TEST(Compression, RawDeflateIsRecognised) {
     for (const std::size_t lines : {std::size_t{1}, std::size_t{1000}}) {
         const auto text = sample_text(lines);
