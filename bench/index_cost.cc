@@ -97,12 +97,8 @@ void sort_groups(std::vector<Row>& rows) {
 
 void build(Part& part) {
     const auto memory = MemoryBudget::make_root("index", "bench", std::int64_t{1} << 40U);
-    SidecarWriterOptions options{.all_fields_listed = true};
-    for (std::size_t end = kGroupRows; end < part.rows.size(); end += kGroupRows) {
-        options.group_ends.push_back(static_cast<std::uint32_t>(end));
-    }
-    options.group_ends.push_back(static_cast<std::uint32_t>(part.rows.size()));
-    SidecarWriter writer(std::move(options), memory);
+    SidecarWriter writer(
+        {.rows = static_cast<std::uint32_t>(part.rows.size()), .all_fields_listed = true}, memory);
     for (std::size_t i = 0; i < kFields.size(); ++i) {
         // In the order of the part, as the caller has them when it has gathered a column.
         std::string texts;
@@ -145,13 +141,11 @@ const char* area_name(AreaKind kind) {
         case AreaKind::kPatternIndex:
             return "pattern index";
         case AreaKind::kHashes:
-            return "hashed tokens";
+            return "hashes";
         case AreaKind::kHashIndex:
             return "hash index";
         case AreaKind::kValues:
             return "values";
-        case AreaKind::kFilters:
-            return "filters";
     }
     return "";
 }

@@ -48,14 +48,11 @@ Values values_of(std::string_view text) {
     return values;
 }
 
-ByteBuffer write(const Values& values, std::uint32_t group_rows) {
-    SidecarWriterOptions options{.all_fields_listed = true};
-    const auto rows = static_cast<std::uint32_t>(values.size());
-    for (auto end = group_rows; end < rows; end += group_rows) {
-        options.group_ends.push_back(end);
-    }
-    options.group_ends.push_back(rows);
-    SidecarWriter writer(std::move(options),
+/// `pass_rows`: so many that an id's table takes that many passes.
+ByteBuffer write(const Values& values, std::uint32_t pass_rows) {
+    SidecarWriter writer({.rows = static_cast<std::uint32_t>(values.size()),
+                          .all_fields_listed = true,
+                          .pass_rows_max = pass_rows},
                          MemoryBudget::make_root("index", "fuzz", std::int64_t{1} << 32U));
     for (const auto field : {kBody, kValue}) {
         if (field == kBody) {
@@ -63,11 +60,13 @@ ByteBuffer write(const Values& values, std::uint32_t group_rows) {
         } else {
             writer.begin_value_field(field);
         }
-        for (std::uint32_t row = 0; row < rows; ++row) {
-            if (values[row]) {
-                writer.add(row, *values[row]);
+        do {
+            for (std::uint32_t row = 0; row < values.size(); ++row) {
+                if (values[row]) {
+                    writer.add(row, *values[row]);
+                }
             }
-        }
+        } while (writer.next_pass());
         require(writer.end_field().has_value(), "a field is written");
     }
     auto file = writer.finish();

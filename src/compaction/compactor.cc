@@ -10,6 +10,7 @@
 #include "common/log.h"
 #include "compaction/part_merge.h"
 #include "compaction/verify_part.h"
+#include "index/sidecar_format.h"
 #include "io/range_reader.h"
 #include "metadata/describe_part.h"
 #include "metadata/part_key.h"
@@ -24,8 +25,6 @@ MS_DEFINE_FAILPOINT(compaction_part_put);
 MS_DEFINE_FAILPOINT(compaction_index_put);
 MS_DEFINE_FAILPOINT(compaction_verified);
 MS_DEFINE_FAILPOINT(compaction_committed);
-MS_DEFINE_FAILPOINT(compaction_intent_abandoned);
-MS_DEFINE_FAILPOINT(compaction_object_removed);
 
 constexpr std::string_view kLeasePrefix = "compaction/";
 /// Days of one stream that can be merged at the same time, by different compactors.
@@ -107,8 +106,7 @@ struct Compactor::Work {
     const StreamSnapshot& stream;
     const CompactionGroup& group;
     std::string id;  ///< Of the compaction, and of the part that it makes.
-    Lease lease;
-    SteadyNanos lease_kept;  ///< When the lease was taken or renewed.
+    CompactionLeases::Held held;
     WorkPace pace;
     Pace step;
     std::vector<std::string> object_keys;  ///< The Parquet object's first.
@@ -175,6 +173,8 @@ Compactor::Compactor(const CompactorOptions& options,
       clock_(clock),
       random_(random),
       memory_(std::move(memory)),
+      leases_(options_.holder, catalogue, objects, clock),
+      packer_(options_.packer, leases_, catalogue, objects, clock, random, metrics, memory_),
       meters_(std::make_unique<Meters>(metrics)) {}
 
 Compactor::~Compactor() = default;
@@ -219,7 +219,13 @@ Result<> Compactor::run_stream(const RequestContext& context,
                                parts_total));
     std::erase_if(snapshot.parts,
                   [this](const PartInfo& part) { return damaged_parts_.contains(part.id); });
-    const auto groups = plan_compactions(std::move(snapshot.parts), clock_.now(), options_.plan);
+    const auto groups = plan_compactions(snapshot.parts, clock_.now(), options_.plan);
+    if (groups.empty()) {
+        // What is merged next would leave the pack soon.
+        MS_TRY(const auto packed, packer_.run_stream(context, snapshot, options_.pace));
+        report.packs_written += packed;
+        return {};
+    }
     snapshot.parts.clear();
     for (const auto& group : groups) {
         meters_->backlog.add(static_cast<double>(group.parts.size()));
@@ -275,38 +281,26 @@ Result<bool> Compactor::run_group(const RequestContext& context,
                                   const StreamSnapshot& stream,
                                   const CompactionGroup& group) {
     const auto name = lease_name(stream.stream.id, group.bucket);
-    auto lease = catalogue_.acquire_lease(
-        context,
-        name,
-        options_.holder,
-        std::chrono::duration_cast<std::chrono::microseconds>(options_.lease_time).count(),
-        options_.replaces);
-    if (!lease) {
-        if (lease.error().code() == ErrorCode::kConflict) {
-            return false;
-        }
-        return std::move(lease).error();
+    MS_TRY(auto held, leases_.acquire(context, name));
+    if (!held.has_value()) {
+        return false;
     }
     Work work{.context = context,
               .stream = stream,
               .group = group,
               .id = make_ulid(clock_.now(), random_),
-              .lease = *lease,
-              .lease_kept = clock_.steady_now(),
+              .held = std::move(*held),
               .pace = WorkPace(options_.pace, clock_),
               .step = {},
               .object_keys = {},
               .part = {}};
     work.step = [this, &work](std::uint64_t bytes) -> Result<> {
         MS_TRY_VOID(work.pace.pause(work.context, bytes));
-        return keep_lease(work);
+        return leases_.keep(work.context, work.held);
     };
     auto done = run_leased(work);
     meters_->cpu.add(work.pace.cpu_seconds());
-    if (const auto released = catalogue_.release_lease(context, work.lease); !released) {
-        log_warn("a lease of a merge runs out by itself",
-                 {{"lease", name}, {"error", released.error().message()}});
-    }
+    leases_.release(context, work.held);
     MS_TRY_VOID(std::move(done));
     return true;
 }
@@ -339,39 +333,18 @@ void Compactor::note_failure(const StreamInfo& stream,
     }
 }
 
-Result<> Compactor::keep_lease(Work& work) {
-    const auto now = clock_.steady_now();
-    if (now < work.lease_kept + options_.lease_time / 3) {
-        return {};
-    }
-    MS_TRY(const auto renewed,
-           catalogue_.acquire_lease(
-               work.context,
-               work.lease.name,
-               options_.holder,
-               std::chrono::duration_cast<std::chrono::microseconds>(options_.lease_time).count(),
-               options_.replaces));
-    if (renewed.epoch != work.lease.epoch) {
-        return Error(
-            ErrorCode::kConflict,
-            fmt::format("another compactor had the lease '{}' meanwhile", work.lease.name));
-    }
-    work.lease_kept = now;
-    return {};
-}
-
 Result<> Compactor::run_leased(Work& work) {
     MS_PASS_FAILPOINT(compaction_begin);
-    MS_TRY_VOID(clear_intents(work.context, work.lease.name));
+    MS_TRY_VOID(leases_.clear_intents(work.context, work.held.lease.name));
     auto done = merge_group(work);
     if (!done && work.has_intent) {
         // Otherwise whoever gets the lease next does it.
         const CompactionIntent intent{.compaction_id = work.id,
                                       .stream = work.stream.stream.id,
-                                      .lease = work.lease.name,
-                                      .epoch = work.lease.epoch,
+                                      .lease = work.held.lease.name,
+                                      .epoch = work.held.lease.epoch,
                                       .object_keys = work.object_keys};
-        if (const auto cleared = clear_intent(work.context, intent); !cleared) {
+        if (const auto cleared = leases_.clear_intent(work.context, intent); !cleared) {
             log_warn("objects of a failed merge stay until its lease is taken again",
                      {{"error", cleared.error().message()}});
         }
@@ -410,8 +383,8 @@ Result<> Compactor::merge_group(Work& work) {
     MS_TRY_VOID(catalogue_.add_compaction_intent(work.context,
                                                  {.compaction_id = work.id,
                                                   .stream = work.stream.stream.id,
-                                                  .lease = work.lease.name,
-                                                  .epoch = work.lease.epoch,
+                                                  .lease = work.held.lease.name,
+                                                  .epoch = work.held.lease.epoch,
                                                   .object_keys = work.object_keys,
                                                   .created_us = floor_us(clock_.now().value)}));
     MS_PASS_FAILPOINT(compaction_intent_recorded);
@@ -468,8 +441,10 @@ Result<> Compactor::store_indexes(Work& work,
                index_part(file,
                           objects[i].groups,
                           objects[i].scope,
-                          work.stream.stream.settings.full_text_fields,
-                          random_.next_u64(),
+                          {.text_fields = work.stream.stream.settings.full_text_fields,
+                           .table_seed = random_.next_u64(),
+                           .id_rows_max = static_cast<std::uint32_t>(std::min<std::uint64_t>(
+                               options_.index_rows_max * 3, kSidecarRowsMax))},
                           work.step,
                           memory_));
         const auto& key = work.object_keys[1 + i];
@@ -506,7 +481,7 @@ Result<> Compactor::verify_stored(Work& work) {
 Result<> Compactor::commit(Work& work) {
     CompactionCommit commit{.compaction_id = work.id,
                             .stream = work.stream.stream.id,
-                            .lease = work.lease,
+                            .lease = work.held.lease,
                             .replaced = {},
                             .parts = {work.part}};
     for (const auto& part : work.group.parts) {
@@ -527,54 +502,8 @@ Result<> Compactor::commit(Work& work) {
     return {};
 }
 
-Result<> Compactor::clear_intents(const RequestContext& context, const std::string& lease) {
-    MS_TRY(const auto intents, catalogue_.list_compaction_intents(context));
-    for (const auto& intent : intents) {
-        if (intent.lease == lease) {
-            MS_TRY_VOID(clear_intent(context, intent));
-        }
-    }
-    return {};
-}
-
-Result<> Compactor::clear_intent(const RequestContext& context, const CompactionIntent& intent) {
-    if (auto abandoned = catalogue_.abandon_compaction_intent(context, intent.compaction_id);
-        !abandoned) {
-        // Committed after all, or removed: then there is nothing to clear.
-        return abandoned.error().code() == ErrorCode::kConflict ? Result<>() : std::move(abandoned);
-    }
-    MS_PASS_FAILPOINT(compaction_intent_abandoned);
-    for (const auto& key : intent.object_keys) {
-        MS_TRY_VOID(objects_.remove(context, key));
-        MS_PASS_FAILPOINT(compaction_object_removed);
-    }
-    return catalogue_.remove_compaction_intent(context, intent.compaction_id);
-}
-
-/// Merges that were begun by a process which is gone, of streams where nothing is due now.
 Result<> Compactor::clear_abandoned(const RequestContext& context) {
-    MS_TRY(const auto intents, catalogue_.list_compaction_intents(context));
-    for (const auto& intent : intents) {
-        auto lease = catalogue_.acquire_lease(
-            context,
-            intent.lease,
-            options_.holder,
-            std::chrono::duration_cast<std::chrono::microseconds>(options_.lease_time).count(),
-            options_.replaces);
-        if (!lease) {
-            if (lease.error().code() == ErrorCode::kConflict) {
-                continue;  // It is being worked on.
-            }
-            return std::move(lease).error();
-        }
-        const auto cleared = clear_intent(context, intent);
-        MS_TRY_VOID(catalogue_.release_lease(context, *lease));
-        if (!cleared) {
-            log_warn("objects of an unfinished merge cannot be removed; the next round tries again",
-                     {{"error", cleared.error().message()}});
-        }
-    }
-    return {};
+    return leases_.clear_abandoned(context);
 }
 
 }  // namespace molesignal

@@ -12,7 +12,9 @@
 #include "common/metrics.h"
 #include "common/random.h"
 #include "common/request_context.h"
+#include "compaction/compaction_leases.h"
 #include "compaction/compaction_plan.h"
+#include "compaction/id_packer.h"
 #include "compaction/index_part.h"
 #include "compaction/work_pace.h"
 #include "io/file_system.h"
@@ -32,11 +34,9 @@ struct CompactorOptions {
     /// Directory for the files of the part that is being written. Emptied when the compactor is
     /// made: it belongs to one process.
     std::string scratch_directory = "compaction";
-    /// Who this process is among the compactors of a catalogue. Unlike any other's.
-    std::string holder;
-    /// Begins the names of earlier processes that are surely dead; may be empty.
-    std::string replaces;
-    std::chrono::seconds lease_time{300};
+    /// Who this process is among the compactors of a catalogue.
+    CompactionHolder holder;
+    IdPackerOptions packer;
 };
 
 /// Rows of one index of texts (`index_rows_max`) that such a memory allows: half of it for the
@@ -53,14 +53,16 @@ struct CompactionReport {
     std::int64_t groups_held_elsewhere = 0;  ///< Other compactors have their lease.
     std::int64_t groups_postponed = 0;       ///< No memory or disk for them now.
     std::int64_t failures = 0;               ///< Groups that the next round tries again.
+    std::int64_t packs_written = 0;          ///< Of ids.
 };
 
 /// Merges the parts of streams into larger ones. Each merge holds a lease of the catalogue, so that
 /// any number of compactors share the work; records its objects in an intent before the first is
 /// uploaded; reads back and compares what it uploaded; and swaps old for new in one transaction,
-/// which names the lease's epoch. Killed at any step it leaves the old parts or the new one;
-/// objects without a part are removed by whoever holds the lease next. Replaced parts are removed
-/// parts like those of retention: their objects stay for the longest query.
+/// which names the lease's epoch. Where nothing is due it packs the ids of parts (id_packer.h).
+/// Killed at any step it leaves the old parts or the new one; objects without a part are removed by
+/// whoever holds the lease next. Replaced parts are removed parts like those of retention: their
+/// objects stay for the longest query.
 ///
 /// A part that turns out to be damaged is named in the log and left alone; nothing of what was made
 /// from it is used. One thread at a time.
@@ -130,10 +132,6 @@ private:
     Result<> store_indexes(Work& work, PartReader& file, const std::vector<IndexObject>& objects);
     Result<> verify_stored(Work& work);
     Result<> commit(Work& work);
-    Result<> keep_lease(Work& work);
-    /// Removes what merges under a lease that is ours now have left behind.
-    Result<> clear_intents(const RequestContext& context, const std::string& lease);
-    Result<> clear_intent(const RequestContext& context, const CompactionIntent& intent);
 
     CompactorOptions options_;
     Catalogue& catalogue_;
@@ -142,6 +140,8 @@ private:
     Clock& clock_;
     Random& random_;
     std::shared_ptr<MemoryBudget> memory_;
+    CompactionLeases leases_;
+    IdPacker packer_;
     std::unique_ptr<Meters> meters_;
     std::set<std::string> damaged_parts_;  ///< Not to be merged by this process.
 };

@@ -15,16 +15,15 @@ public:
     SpanIndex(PartReader& part,
               const GroupSpan& groups,
               IndexScope scope,
-              const std::vector<std::string>& text_fields,
-              std::uint64_t table_seed,
+              const IndexBuild& build,
               const Pace& pace,
               const std::shared_ptr<MemoryBudget>& memory)
         : part_(part),
           groups_(groups),
           scope_(scope),
-          text_fields_(text_fields),
+          text_fields_(build.text_fields),
           pace_(pace),
-          writer_(options_for(part, groups, scope, table_seed), memory) {}
+          writer_(options_for(part, groups, scope, build), memory) {}
 
     Result<> add(std::size_t column) {
         const auto& field = part_.columns()[column];
@@ -33,15 +32,9 @@ public:
         }
         begun_ = false;
         std::uint64_t present = 0;
-        std::uint32_t first_row = 0;
-        for (auto group = groups_.begin; group < groups_.end; ++group) {
-            MS_TRY(const auto chunks, part_.read_column(group, column));
-            for (const auto& chunk : chunks) {
-                present += add_rows(field, chunk, first_row);
-                first_row += chunk.rows;
-            }
-            MS_TRY_VOID(pace_(0));
-        }
+        do {
+            MS_TRY(present, add_column(field, column));
+        } while (begun_ && writer_.next_pass());
         if (present == 0) {
             return {};
         }
@@ -64,16 +57,15 @@ private:
     static SidecarWriterOptions options_for(const PartReader& part,
                                             const GroupSpan& groups,
                                             IndexScope scope,
-                                            std::uint64_t table_seed) {
-        SidecarWriterOptions options{.group_ends = {},
-                                     .all_fields_listed = scope != IndexScope::kTexts,
-                                     .table_seed = table_seed};
+                                            const IndexBuild& build) {
         std::uint64_t rows = 0;
         for (auto group = groups.begin; group < groups.end; ++group) {
             rows += part.group_rows(group);
-            options.group_ends.push_back(static_cast<std::uint32_t>(rows));
         }
-        return options;
+        return {.rows = static_cast<std::uint32_t>(rows),
+                .all_fields_listed = scope != IndexScope::kTexts,
+                .table_seed = build.table_seed,
+                .pass_rows_max = build.id_rows_max};
     }
 
     bool is_text(const PartFileColumn& field) const {
@@ -84,6 +76,19 @@ private:
     }
 
     /// Returns how many rows have a value.
+    Result<std::uint64_t> add_column(const PartFileColumn& field, std::size_t column) {
+        std::uint64_t present = 0;
+        std::uint32_t first_row = 0;
+        for (auto group = groups_.begin; group < groups_.end; ++group) {
+            MS_TRY(const auto chunks, part_.read_column(group, column));
+            for (const auto& chunk : chunks) {
+                present += add_rows(field, chunk, first_row);
+                first_row += chunk.rows;
+            }
+            MS_TRY_VOID(pace_(0));
+        }
+        return present;
+    }
     std::uint64_t add_rows(const PartFileColumn& field,
                            const HotChunk& chunk,
                            std::uint32_t first_row) {
@@ -144,11 +149,10 @@ std::vector<GroupSpan> index_spans(const PartReader& part, std::uint64_t rows_ma
 Result<ByteBuffer> index_part(PartReader& part,
                               const GroupSpan& groups,
                               IndexScope scope,
-                              const std::vector<std::string>& text_fields,
-                              std::uint64_t table_seed,
+                              const IndexBuild& build,
                               const Pace& pace,
                               const std::shared_ptr<MemoryBudget>& memory) {
-    SpanIndex index(part, groups, scope, text_fields, table_seed, pace, memory);
+    SpanIndex index(part, groups, scope, build, pace, memory);
     for (std::size_t column = 0; column < part.columns().size(); ++column) {
         MS_TRY_VOID(index.add(column));
     }

@@ -28,6 +28,16 @@ enum class IndexScope : std::uint8_t {
     kTexts,   ///< Texts only; nothing is known of other fields.
 };
 
+/// What building an index may take, and how it is done.
+struct IndexBuild {
+    const std::vector<std::string>& text_fields;  ///< By the stream's settings.
+    /// Of SidecarWriterOptions.
+    std::uint64_t table_seed = 0;
+    /// Rows of ids that are in memory at a time: some 24 bytes each. A larger part's ids are read
+    /// more than once.
+    std::uint32_t id_rows_max = 3U << 20U;
+};
+
 /// Cuts a part into spans of at most `rows_max` rows, if its row groups are not larger: what one
 /// index object takes to build must not grow with the part.
 std::vector<GroupSpan> index_spans(const PartReader& part, std::uint64_t rows_max);
@@ -38,8 +48,7 @@ std::vector<GroupSpan> index_spans(const PartReader& part, std::uint64_t rows_ma
 Result<ByteBuffer> index_part(PartReader& part,
                               const GroupSpan& groups,
                               IndexScope scope,
-                              const std::vector<std::string>& text_fields,
-                              std::uint64_t table_seed,
+                              const IndexBuild& build,
                               const Pace& pace,
                               const std::shared_ptr<MemoryBudget>& memory);
 

@@ -35,8 +35,7 @@ protected:
             input_->reader(),
             groups,
             scope,
-            {},
-            1,
+            {.text_fields = no_texts_, .table_seed = 1, .id_rows_max = id_rows_max_},
             [](std::uint64_t) { return Result<>(); },
             nullptr);
         EXPECT_TRUE(built);
@@ -67,6 +66,8 @@ protected:
     PartMaker maker_{StreamId{"stream"}, test_seed()};
     PartInfo part_;
     StreamSchema schema_;
+    const std::vector<std::string> no_texts_;
+    std::uint32_t id_rows_max_ = 1U << 20U;
     std::optional<PartInput> input_;
 };
 
@@ -94,7 +95,7 @@ TEST_F(IndexPartTest, AnswersLikeTheRows) {
         }
         EXPECT_EQ(reader->find(FieldId{1})->kind, FieldIndexKind::kText);
         EXPECT_EQ(reader->find(FieldId{3})->kind, FieldIndexKind::kNone);
-        EXPECT_EQ(reader->find(FieldId{5})->kind, FieldIndexKind::kFilter);
+        EXPECT_EQ(reader->find(FieldId{5})->kind, FieldIndexKind::kHashed);
         EXPECT_TRUE(reader->directory().all_fields_listed);
     }
 }
@@ -107,7 +108,7 @@ TEST_F(IndexPartTest, ValuesAndTextsApart) {
     EXPECT_TRUE(of_values->directory().all_fields_listed);
     EXPECT_EQ(of_values->find(FieldId{1})->kind, FieldIndexKind::kNone);
     EXPECT_EQ(of_values->find(FieldId{2})->kind, FieldIndexKind::kExact);
-    EXPECT_EQ(of_values->find(FieldId{5})->kind, FieldIndexKind::kFilter);
+    EXPECT_EQ(of_values->find(FieldId{5})->kind, FieldIndexKind::kHashed);
     const auto texts = index({2, 4}, IndexScope::kTexts);
     BufferRange texts_range(texts);
     const auto of_texts = SidecarReader::open(texts_range);
@@ -117,14 +118,52 @@ TEST_F(IndexPartTest, ValuesAndTextsApart) {
     EXPECT_EQ(of_texts->find(FieldId{1})->kind, FieldIndexKind::kText);
 }
 
+TEST_F(IndexPartTest, IdsInSeveralPassesAreTheSame) {
+    const auto at_once = index({0, 6});
+    BufferRange once_range(at_once);
+    const auto once = SidecarReader::open(once_range);
+    ASSERT_TRUE(once);
+    id_rows_max_ = 700;
+    const auto in_pieces = index({0, 6});
+    BufferRange pieces_range(in_pieces);
+    const auto pieces = SidecarReader::open(pieces_range);
+    ASSERT_TRUE(pieces);
+    // Eight passes are buckets of their own.
+    EXPECT_GE(pieces->find(FieldId{5})->hashes.bucket_bits, 3U);
+    EXPECT_EQ(pieces->find(FieldId{5})->hashes.entries, once->find(FieldId{5})->hashes.entries);
+    EXPECT_EQ(pieces->find(FieldId{5})->present_rows, once->find(FieldId{5})->present_rows);
+    SidecarReadStats stats;
+    std::size_t found = 0;
+    for (std::size_t group = 0; group < 6; ++group) {
+        const auto chunks = input_->reader().read_group(group);
+        ASSERT_TRUE(chunks);
+        for (const auto& chunk : *chunks) {
+            for (std::uint32_t row = 0; row < chunk.rows.rows; row += 7) {
+                const auto values = test_row(chunk, row);
+                const auto id = values.find("trace_id/string");
+                if (id == values.end()) {
+                    continue;
+                }
+                const auto query = IndexQuery::equals(FieldId{5}, id->second);
+                const auto by_once = once->select(once_range, query, stats);
+                const auto by_pieces = pieces->select(pieces_range, query, stats);
+                ASSERT_TRUE(by_once && by_pieces);
+                ASSERT_FALSE(by_once->rows.is_none());
+                ASSERT_EQ(by_once->rows.to_list(), by_pieces->rows.to_list());
+                ++found;
+            }
+        }
+    }
+    EXPECT_GT(found, 100U);
+}
+
 TEST_F(IndexPartTest, AFieldThatDoesNotFitIsListed) {
     const auto memory = MemoryBudget::make_root("index", "test", 100'000);
     const auto built = index_part(
         input_->reader(),
         {0, 6},
         IndexScope::kAll,
-        {},
-        1,
+        {.text_fields = no_texts_, .table_seed = 1},
         [](std::uint64_t) { return Result<>(); },
         memory);
     ASSERT_TRUE(built);

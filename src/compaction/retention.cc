@@ -11,6 +11,7 @@ namespace {
 MS_DEFINE_FAILPOINT(retention_parts_expired);
 MS_DEFINE_FAILPOINT(retention_object_removed);
 MS_DEFINE_FAILPOINT(retention_part_purged);
+MS_DEFINE_FAILPOINT(retention_id_pack_removed);
 
 constexpr std::int64_t kMicrosPerDay = 86'400LL * 1'000'000;
 constexpr std::int64_t kStreamsPerRoundMax = 100;
@@ -158,8 +159,30 @@ Result<> Retention::purge(const RequestContext& context, RetentionReport& report
         }
     }
     failed_parts_ = std::move(failed);
+    MS_TRY_VOID(purge_id_packs(context, report));
     MS_TRY(report.streams_forgotten,
            catalogue_.purge_streams(context, grace_us, kStreamsPerRoundMax));
+    return {};
+}
+
+Result<> Retention::purge_id_packs(const RequestContext& context, RetentionReport& report) {
+    MS_TRY(const auto packs,
+           catalogue_.list_removed_id_packs(
+               context, micros(options_.grace), options_.parts_per_round_max));
+    for (const auto& pack : packs) {
+        MS_TRY_VOID(context.check());
+        auto done = objects_.remove(context, pack.object.key);
+        if (done) {
+            ++report.objects_removed;
+            MS_PASS_FAILPOINT(retention_id_pack_removed);
+            done = catalogue_.purge_id_pack(context, pack.id);
+        }
+        if (!done) {
+            ++report.failures;
+            log_warn("retention cannot remove a pack of ids; it tries again in each round",
+                     {{"pack", pack.id}, {"error", done.error().message()}});
+        }
+    }
     return {};
 }
 

@@ -61,6 +61,7 @@ private:
                            const StreamInfo& stream,
                            RetentionReport& report);
     Result<> purge(const RequestContext& context, RetentionReport& report);
+    Result<> purge_id_packs(const RequestContext& context, RetentionReport& report);
     Result<> purge_part(const RequestContext& context,
                         const PartInfo& part,
                         RetentionReport& report);

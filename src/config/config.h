@@ -129,6 +129,7 @@ struct CompactorConfig {
     std::int64_t target_mb = 512;
     std::int64_t parts_min = 8;
     std::int64_t memory_mb = 256;
+    std::int64_t pack_parts_min = 16;
     std::int64_t cpu_percent = 50;
     std::int64_t bytes_per_second = 64 << 20;
 };

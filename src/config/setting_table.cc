@@ -198,6 +198,8 @@ const Setting kTable[] = {
      .ref = MS_MEMBER(compactor.parts_min), .minimum = 2, .maximum = 64, .unit = "parts"},
     {.key = "compactor.memory_mb", .meaning = "Memory for the rows of a merge; fewer parts are merged at once where it does not do.",
      .ref = MS_MEMBER(compactor.memory_mb), .minimum = 32, .maximum = 16'384, .unit = "MiB"},
+    {.key = "compactor.pack_parts_min", .meaning = "So many parts of a stream that no pack of ids covers get one: a search for an id asks it instead of each part. 0: never.",
+     .ref = MS_MEMBER(compactor.pack_parts_min), .minimum = 0, .maximum = 1024, .unit = "parts"},
     {.key = "compactor.cpu_percent", .meaning = "Share of one core that merging may take; its thread also gives way to all others.",
      .ref = MS_MEMBER(compactor.cpu_percent), .minimum = 1, .maximum = 100, .unit = "%", .reloads = true},
     {.key = "compactor.bytes_per_second", .meaning = "Rate at which merging reads and writes; 0: no limit.",

@@ -7,7 +7,6 @@
 #include <gmock/gmock.h>
 
 #include "common/random.h"
-#include "index/block_filter.h"
 #include "index/row_set.h"
 #include "tests/support/test_environment.h"
 
@@ -155,19 +154,6 @@ TEST(RowSet, lists_what_lies_between) {
     }
 }
 
-TEST(RowSet, splits_into_row_groups) {
-    const auto set = RowSet::from_list(10, {0, 1, 2, 5, 9});
-    const std::vector<std::uint32_t> ends = {3, 5, 8, 10};
-    const auto groups = set.groups(ends);
-    ASSERT_EQ(groups.size(), 3U);
-    EXPECT_TRUE(groups[0].group == 0 && groups[0].all && groups[0].count == 3);
-    EXPECT_TRUE(groups[1].group == 2 && !groups[1].all);
-    EXPECT_THAT(groups[1].rows, ElementsAre(0));
-    EXPECT_THAT(groups[2].rows, ElementsAre(1));
-    EXPECT_EQ(RowSet::all(10).groups(ends).size(), 4U);
-    EXPECT_THAT(RowSet::none(10).groups(ends), IsEmpty());
-}
-
 TEST(RowSelection, knows_what_is_exact) {
     const auto some = RowSelection{RowSet::from_list(9, {1, 2}), true};
     const auto maybe = RowSelection{RowSet::from_list(9, {2, 3}), false};
@@ -182,38 +168,6 @@ TEST(RowSelection, knows_what_is_exact) {
     EXPECT_EQ((!some).rows.count(), 7U);
     EXPECT_TRUE((!maybe).rows.is_all());
     EXPECT_FALSE((!maybe).exact);
-}
-
-TEST(BlockFilter, finds_its_keys_and_few_others) {
-    BlockFilter filter(BlockFilter::bits_for(10'000));
-    for (int i = 0; i < 10'000; ++i) {
-        filter.add(filter_hash("key-" + std::to_string(i)));
-    }
-    const auto may_contain = [&](std::uint64_t hash) {
-        return BlockFilter::may_contain(filter.block(BlockFilter::block_of(hash, filter.bits())),
-                                        hash);
-    };
-    int false_answers = 0;
-    for (int i = 0; i < 10'000; ++i) {
-        EXPECT_TRUE(may_contain(filter_hash("key-" + std::to_string(i))));
-        false_answers += may_contain(filter_hash("other-" + std::to_string(i))) ? 1 : 0;
-    }
-    EXPECT_LT(false_answers, 300);
-}
-
-TEST(BlockFilter, folds_to_half_its_size) {
-    BlockFilter large(6);
-    BlockFilter small(5);
-    for (int i = 0; i < 500; ++i) {
-        large.add(filter_hash(std::to_string(i)));
-        small.add(filter_hash(std::to_string(i)));
-    }
-    for (std::size_t block = 0; block < 32; ++block) {
-        for (std::size_t byte = 0; byte < BlockFilter::kBlockBytes; ++byte) {
-            EXPECT_EQ(large.block(2 * block)[byte] | large.block(2 * block + 1)[byte],
-                      small.block(block)[byte]);
-        }
-    }
 }
 
 }  // namespace

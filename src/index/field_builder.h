@@ -16,7 +16,7 @@ struct BuiltField {
     std::uint64_t present_rows = 0;
     std::uint64_t distinct = 0;
     TextShape text;
-    std::vector<std::uint8_t> filter_bits;
+    HashShape hashes;
     std::vector<std::pair<AreaKind, ByteBuffer>> areas;  ///< By kind.
 };
 
@@ -30,7 +30,9 @@ public:
     virtual std::size_t capacity_bytes() const = 0;
     /// About what finish() allocates beyond that.
     virtual std::size_t finish_bytes() const = 0;
-    /// Once, after the last row.
+    /// After the last row: whether it wants the same rows once more, from the first.
+    virtual bool next_pass() { return false; }
+    /// Once, after the last row of the last pass.
     virtual BuiltField finish() = 0;
 };
 

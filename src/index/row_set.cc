@@ -221,33 +221,6 @@ std::size_t RowSet::list_between(std::uint32_t begin, std::uint32_t end, std::ui
     return static_cast<std::size_t>(out - first);
 }
 
-std::vector<GroupRows> RowSet::groups(std::span<const std::uint32_t> group_ends) const {
-    std::vector<GroupRows> out;
-    std::uint32_t begin = 0;
-    for (std::uint32_t group = 0; group < group_ends.size() && !is_none(); ++group) {
-        const auto end = group_ends[group];
-        GroupRows chosen{.group = group};
-        if (is_all()) {
-            chosen.count = end - begin;
-        } else {
-            append(begin, end, chosen.rows);
-            chosen.count = chosen.rows.size();
-        }
-        chosen.all = chosen.count == end - begin;
-        if (chosen.all) {
-            chosen.rows = {};
-        }
-        for (auto& row : chosen.rows) {
-            row -= begin;
-        }
-        if (chosen.count > 0) {
-            out.push_back(std::move(chosen));
-        }
-        begin = end;
-    }
-    return out;
-}
-
 std::size_t RowSet::memory_bytes() const {
     return list_.capacity() * sizeof(std::uint32_t) + bits_.capacity() * sizeof(std::uint64_t);
 }

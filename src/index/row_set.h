@@ -15,14 +15,6 @@ struct RowRange {
     friend bool operator==(const RowRange&, const RowRange&) = default;
 };
 
-/// The chosen rows of one row group.
-struct GroupRows {
-    std::uint32_t group = 0;
-    bool all = false;                 ///< Every row of the group; `rows` is empty then.
-    std::uint64_t count = 0;          ///< Chosen rows of the group, never 0.
-    std::vector<std::uint32_t> rows;  ///< Ascending, numbered in the group.
-};
-
 /// Some of the rows 0..rows()-1 of a part. "None" and "all" take no memory, few rows a sorted list
 /// (4 bytes each), many a bitmap (an eighth of a byte for each row of the part). Both forms are
 /// flat arrays, which is all that parts of ten million rows need. A value: copies are independent;
@@ -54,8 +46,6 @@ public:
     /// Writes the chosen rows of [begin, end), counted from `begin`, to `out`, which has room for
     /// them all; returns how many.
     std::size_t list_between(std::uint32_t begin, std::uint32_t end, std::uint32_t* out) const;
-    /// Row groups with a chosen row; `group_ends` are their ends, ascending, the last is rows().
-    std::vector<GroupRows> groups(std::span<const std::uint32_t> group_ends) const;
     std::size_t memory_bytes() const;
 
     /// Both sets are of the same part.

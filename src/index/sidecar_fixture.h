@@ -38,16 +38,9 @@ inline std::shared_ptr<MemoryBudget> test_memory(std::int64_t bytes_max = std::i
     return MemoryBudget::make_root("index", "test", bytes_max);
 }
 
-/// The sidecar of a part with these columns, of equally many rows each, in groups of `group_rows`.
-inline ByteBuffer make_sidecar(const std::vector<TestColumn>& columns,
-                               std::uint32_t rows,
-                               std::uint32_t group_rows = 122'880) {
-    SidecarWriterOptions options{.all_fields_listed = true};
-    for (std::uint64_t end = group_rows; end < rows; end += group_rows) {
-        options.group_ends.push_back(static_cast<std::uint32_t>(end));
-    }
-    options.group_ends.push_back(rows);
-    SidecarWriter writer(std::move(options), test_memory());
+/// The sidecar of a part with these columns, of equally many rows each.
+inline ByteBuffer make_sidecar(const std::vector<TestColumn>& columns, std::uint32_t rows) {
+    SidecarWriter writer({.rows = rows, .all_fields_listed = true}, test_memory());
     for (const auto& column : columns) {
         if (column.is_text) {
             writer.begin_text_field(FieldId{column.id});

@@ -13,6 +13,8 @@ namespace {
 constexpr std::uint64_t kAllFieldsListed = 1;
 constexpr std::uint64_t kOddCase = 1;
 constexpr std::uint64_t kHashesDropped = 2;
+constexpr unsigned kBlockBitsMax = 31;
+constexpr std::size_t kPartIdBytesMax = 64;
 
 Error corrupt(std::string_view what) {
     return Error(ErrorCode::kCorruption, fmt::format("index sidecar: {}", what));
@@ -31,6 +33,10 @@ void append_area(ByteBuffer& out, const SidecarArea& area) {
     }
 }
 
+bool has_table(const SidecarField& field) {
+    return field.kind == FieldIndexKind::kText || field.kind == FieldIndexKind::kHashed;
+}
+
 void append_field(ByteBuffer& out, const SidecarField& field) {
     append_varint(out, static_cast<std::uint32_t>(field.id.value));
     out.push_back(static_cast<std::byte>(field.kind));
@@ -40,15 +46,15 @@ void append_field(ByteBuffer& out, const SidecarField& field) {
         const auto& text = field.text;
         append_varint(out, text.terms);
         append_varint(out, text.patterns);
-        append_varint(out, text.hashed);
-        append_varint(out, text.hash_bits);
-        append_varint(out, text.bucket_bits);
-        append_varint(out,
-                      (text.odd_case ? kOddCase : 0) | (text.hashes_dropped ? kHashesDropped : 0));
-    } else if (field.kind == FieldIndexKind::kFilter) {
-        for (const auto bits : field.filter_bits) {
-            out.push_back(static_cast<std::byte>(bits));
-        }
+    }
+    if (has_table(field)) {
+        append_varint(out, field.hashes.entries);
+        append_varint(out, field.hashes.hash_bits);
+        append_varint(out, field.hashes.bucket_bits);
+        append_varint(out, field.hashes.block_bits);
+        append_varint(
+            out,
+            (field.text.odd_case ? kOddCase : 0) | (field.hashes.is_dropped ? kHashesDropped : 0));
     }
     append_varint(out, field.areas.size());
     for (const auto& area : field.areas) {
@@ -78,9 +84,13 @@ bool has_areas(const SidecarField& field, std::initializer_list<AreaKind> kinds)
     return std::ranges::equal(field.areas, kinds, {}, &SidecarArea::kind);
 }
 
+bool is_sound(const HashShape& shape) {
+    return shape.bucket_bits <= shape.hash_bits && shape.hash_bits - shape.bucket_bits <= 57 &&
+           (shape.entries == 0 || shape.hash_bits > 0);
+}
+
 /// Whether the figures of a field fit each other.
-bool is_sound(const SidecarField& field, const SidecarDirectory& directory) {
-    const auto& text = field.text;
+bool is_sound(const SidecarField& field) {
     switch (field.kind) {
         case FieldIndexKind::kNone:
             return field.areas.empty();
@@ -92,20 +102,12 @@ bool is_sound(const SidecarField& field, const SidecarDirectory& directory) {
                               AreaKind::kPatternIndex,
                               AreaKind::kHashes,
                               AreaKind::kHashIndex}) &&
-                   text.bucket_bits <= text.hash_bits && (text.hashed == 0 || text.hash_bits > 0);
+                   is_sound(field.hashes);
         case FieldIndexKind::kExact:
             return has_areas(field, {AreaKind::kValues});
-        case FieldIndexKind::kFilter: {
-            std::uint64_t bytes = 0;
-            for (const auto bits : field.filter_bits) {
-                if (bits != kNoFilter && bits > kFilterBitsMax) {
-                    return false;
-                }
-                bytes += bits == kNoFilter ? 0 : std::uint64_t{32} << bits;
-            }
-            return has_areas(field, {AreaKind::kFilters}) && field.areas[0].bytes == bytes &&
-                   field.filter_bits.size() == directory.group_ends.size();
-        }
+        case FieldIndexKind::kHashed:
+            return has_areas(field, {AreaKind::kHashes, AreaKind::kHashIndex}) &&
+                   is_sound(field.hashes);
     }
     return false;
 }
@@ -120,22 +122,22 @@ SidecarField read_field(ByteReader& in, const SidecarDirectory& directory, std::
         auto& text = field.text;
         text.terms = in.varint();
         text.patterns = in.varint(kPatternsMax);
-        text.hashed = in.varint();
-        text.hash_bits = static_cast<unsigned>(in.varint(kHashBitsMax));
-        text.bucket_bits = static_cast<unsigned>(in.varint(kHashBitsMax));
+    }
+    if (has_table(field)) {
+        auto& hashes = field.hashes;
+        hashes.entries = in.varint();
+        hashes.hash_bits = static_cast<unsigned>(in.varint(kHashBitsMax));
+        hashes.bucket_bits = static_cast<unsigned>(in.varint(kHashBitsMax));
+        hashes.block_bits = static_cast<unsigned>(in.varint(kBlockBitsMax));
         const auto flags = in.varint(kOddCase | kHashesDropped);
-        text.odd_case = (flags & kOddCase) != 0;
-        text.hashes_dropped = (flags & kHashesDropped) != 0;
-    } else if (field.kind == FieldIndexKind::kFilter) {
-        for (const auto bits : in.take(directory.group_ends.size())) {
-            field.filter_bits.push_back(std::to_integer<std::uint8_t>(bits));
-        }
+        field.text.odd_case = (flags & kOddCase) != 0;
+        hashes.is_dropped = (flags & kHashesDropped) != 0;
     }
     const auto areas = in.varint(8);
     for (std::uint64_t i = 0; i < areas && in.ok(); ++i) {
         field.areas.push_back(read_area(in, end));
     }
-    if (in.ok() && !is_sound(field, directory)) {
+    if (in.ok() && !is_sound(field)) {
         in.fail();
     }
     return field;
@@ -147,21 +149,19 @@ SidecarDirectory read_directory(ByteReader& in, std::uint64_t end) {
     directory.tokenizer_id = static_cast<std::uint32_t>(in.varint(UINT32_MAX));
     directory.tokenizer_version = static_cast<std::uint32_t>(in.varint(UINT32_MAX));
     directory.all_fields_listed = in.varint(kAllFieldsListed) != 0;
-    const auto groups = in.varint(std::min<std::uint64_t>(kSidecarGroupsMax, in.left()));
-    std::uint32_t group_end = 0;
-    for (std::uint64_t i = 0; i < groups && in.ok(); ++i) {
-        group_end += static_cast<std::uint32_t>(in.varint(directory.rows - group_end));
-        directory.group_ends.push_back(group_end);
-    }
-    if (group_end != directory.rows) {
-        in.fail();
-    }
     const auto fields = in.varint(std::min<std::uint64_t>(kSidecarFieldsMax, in.left()));
     for (std::uint64_t i = 0; i < fields && in.ok(); ++i) {
         directory.fields.push_back(read_field(in, directory, end));
         if (i > 0 && directory.fields[i - 1].id >= directory.fields[i].id) {
             in.fail();
         }
+    }
+    const auto parts = in.varint(std::min<std::uint64_t>(directory.rows, in.left()));
+    for (std::uint64_t i = 0; i < parts && in.ok(); ++i) {
+        directory.parts.emplace_back(in.text(kPartIdBytesMax));
+    }
+    if (parts != 0 && parts != directory.rows) {
+        in.fail();
     }
     return directory;
 }
@@ -176,8 +176,8 @@ std::string_view field_index_kind_name(FieldIndexKind kind) {
             return "text";
         case FieldIndexKind::kExact:
             return "exact";
-        case FieldIndexKind::kFilter:
-            return "filter";
+        case FieldIndexKind::kHashed:
+            return "hashed";
     }
     return "unknown";
 }
@@ -206,15 +206,13 @@ void append_directory(const SidecarDirectory& directory, ByteBuffer& file) {
     append_varint(file, directory.tokenizer_id);
     append_varint(file, directory.tokenizer_version);
     append_varint(file, directory.all_fields_listed ? kAllFieldsListed : 0);
-    append_varint(file, directory.group_ends.size());
-    std::uint32_t group_begin = 0;
-    for (const auto group_end : directory.group_ends) {
-        append_varint(file, group_end - group_begin);
-        group_begin = group_end;
-    }
     append_varint(file, directory.fields.size());
     for (const auto& field : directory.fields) {
         append_field(file, field);
+    }
+    append_varint(file, directory.parts.size());
+    for (const auto& part : directory.parts) {
+        append_text(file, part);
     }
     const auto directory_bytes = static_cast<std::uint32_t>(file.size() - begin);
     append_le(file, std::uint64_t{file.size() + kSidecarTrailerBytes});
@@ -235,9 +233,11 @@ Result<std::uint64_t> directory_tail_bytes(Bytes tail, std::uint64_t file_bytes)
         return corrupt("no magic at the end");
     }
     if (load_le<std::uint32_t>(trailer, 12) != kSidecarVersion) {
-        return corrupt(fmt::format("format version {}, known is {}",
-                                   load_le<std::uint32_t>(trailer, 12),
-                                   kSidecarVersion));
+        return Error(ErrorCode::kInvalidArgument,
+                     fmt::format("index sidecar: format version {}, this program reads {} "
+                                 "(molesignal index rebuild --all writes indexes anew)",
+                                 load_le<std::uint32_t>(trailer, 12),
+                                 kSidecarVersion));
     }
     const auto directory_bytes = load_le<std::uint32_t>(trailer, 8);
     if (load_le<std::uint64_t>(trailer, 0) != file_bytes ||

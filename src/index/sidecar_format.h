@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -12,7 +13,7 @@ namespace molesignal {
 
 /// The layout of docs/formats/index.md. Integers are little-endian.
 inline constexpr std::string_view kSidecarMagic = "MSINDEX\n";
-inline constexpr std::uint32_t kSidecarVersion = 1;
+inline constexpr std::uint32_t kSidecarVersion = 2;
 inline constexpr std::size_t kSidecarTrailerBytes = 32;
 /// What one read of a sidecar's end usually needs.
 inline constexpr std::size_t kSidecarTailBytes = 64 * 1024;
@@ -21,7 +22,6 @@ inline constexpr unsigned kSidecarBlockBits = 14;
 
 inline constexpr std::uint32_t kSidecarRowsMax = 1U << 31U;
 inline constexpr std::uint32_t kSidecarFieldsMax = 1U << 16U;
-inline constexpr std::uint32_t kSidecarGroupsMax = 1U << 20U;
 inline constexpr std::uint32_t kSidecarDirectoryBytesMax = 64U << 20U;
 
 /// Tokens of more bytes are not in the dictionary.
@@ -32,8 +32,10 @@ inline constexpr std::string_view kHashedRowsTerm = "\x02";  ///< Rows with a ha
 inline constexpr std::string_view kLongRowsTerm = "\x03";    ///< Rows with a long token.
 inline constexpr std::uint32_t kPatternsMax = 1U << 16U;
 
-/// Hashed tokens point at blocks of so many rows.
-inline constexpr std::uint32_t kHashedBlockRows = 256;
+/// Ids point at blocks of 2^11 rows, which is what a reader skips; ids that are in many blocks of a
+/// large part at blocks of 2^15.
+inline constexpr unsigned kIdBlockBits = 11;
+inline constexpr unsigned kWideIdBlockBits = 15;
 inline constexpr unsigned kHashBitsMax = 40;
 
 /// Values of exact fields point at blocks of so many rows.
@@ -46,7 +48,7 @@ enum class FieldIndexKind : std::uint8_t {
     kNone = 0,    ///< It has values, and no structure.
     kText = 1,    ///< Words: which rows have a token.
     kExact = 2,   ///< Few values: how often each occurs, and in which blocks of rows.
-    kFilter = 3,  ///< Many values: a Bloom filter for each row group.
+    kHashed = 4,  ///< Many values, as ids are: which blocks of rows have a value's hash.
 };
 std::string_view field_index_kind_name(FieldIndexKind kind);
 
@@ -59,7 +61,6 @@ enum class AreaKind : std::uint8_t {
     kHashes = 5,
     kHashIndex = 6,
     kValues = 7,
-    kFilters = 8,
 };
 
 struct SidecarArea {
@@ -69,42 +70,45 @@ struct SidecarArea {
     std::vector<std::uint32_t> block_crcs;
 };
 
+/// Figures of a table of ids.
+struct HashShape {
+    std::uint64_t entries = 0;
+    unsigned hash_bits = 0;    ///< Of a hash that are kept, its bucket's included.
+    unsigned bucket_bits = 0;  ///< The table has 2^bucket_bits buckets.
+    unsigned block_bits = 0;   ///< log2 of the rows of a block.
+    bool is_dropped = false;   ///< There were too many: any id may be anywhere.
+};
+
 /// Figures of a text field's structures.
 struct TextShape {
-    std::uint64_t terms = 0;      ///< In the dictionary.
-    std::uint64_t patterns = 0;   ///< Row sets that common terms are made of.
-    std::uint64_t hashed = 0;     ///< Entries of the hash table.
-    unsigned hash_bits = 0;       ///< Of a hash that are kept, its bucket's included.
-    unsigned bucket_bits = 0;     ///< The hash table has 2^bucket_bits buckets.
-    bool odd_case = false;        ///< A term has a letter that is i, k or s in another case.
-    bool hashes_dropped = false;  ///< There were too many: any hashed token may be anywhere.
+    std::uint64_t terms = 0;     ///< In the dictionary.
+    std::uint64_t patterns = 0;  ///< Row sets that common terms are made of.
+    bool odd_case = false;       ///< A term has a letter that is i, k or s in another case.
 };
 
 struct SidecarField {
     FieldId id;
     FieldIndexKind kind = FieldIndexKind::kNone;
     std::uint64_t present_rows = 0;  ///< Rows with a value.
-    std::uint64_t distinct = 0;      ///< Values, or tokens of a text; an estimate for kFilter.
+    std::uint64_t distinct = 0;      ///< Values, or tokens of a text; an estimate for kHashed.
     TextShape text;                  ///< Of kText.
-    /// Of kFilter: log2 of the filter's blocks for each row group, 255 if it has no value.
-    std::vector<std::uint8_t> filter_bits;
+    HashShape hashes;                ///< Of kText (tokens that are ids) and kHashed.
     std::vector<SidecarArea> areas;  ///< By kind, each at most once.
 
     const SidecarArea* area(AreaKind area_kind) const;
     std::uint64_t bytes() const;
 };
-inline constexpr std::uint8_t kNoFilter = 255;
-inline constexpr unsigned kFilterBitsMax = 24;
 
 /// What the end of a sidecar says of the rest.
 struct SidecarDirectory {
     std::uint32_t rows = 0;
-    std::vector<std::uint32_t> group_ends;
     std::uint32_t tokenizer_id = 0;
     std::uint32_t tokenizer_version = 0;
     /// Fields that are not in `fields` have no value in the part.
     bool all_fields_listed = false;
     std::vector<SidecarField> fields;  ///< Ascending by id.
+    /// Of a pack of ids: the ids of the parts that its rows stand for.
+    std::vector<std::string> parts;
 
     const SidecarField* find(FieldId id) const;
 };
@@ -113,7 +117,8 @@ struct SidecarDirectory {
 void append_directory(const SidecarDirectory& directory, ByteBuffer& file);
 
 /// Bytes of the end that hold directory and trailer, from at least the trailer's bytes.
-/// kCorruption: it is not the end of a sidecar of `file_bytes`, or of another version.
+/// kCorruption: it is not the end of a sidecar of `file_bytes`. kInvalidArgument: of another
+/// version.
 Result<std::uint64_t> directory_tail_bytes(Bytes tail, std::uint64_t file_bytes);
 
 /// Reads a directory from the end of a sidecar of `file_bytes`; every place in it lies in the file.

@@ -43,7 +43,7 @@ TEST(SidecarFormat, the_example_is_what_is_written) {
     if (test_variable("MS_SOURCE_DIR").empty()) {
         GTEST_SKIP() << "MS_SOURCE_DIR is not set";
     }
-    SidecarWriter writer({.group_ends = {3}, .all_fields_listed = true}, test_memory());
+    SidecarWriter writer({.rows = 3, .all_fields_listed = true}, test_memory());
     writer.begin_text_field(FieldId{1});
     writer.add(0, "Get 10");
     writer.add(1, "get id 10451");
@@ -61,11 +61,8 @@ TEST(SidecarFormat, the_example_is_what_is_written) {
 }
 
 TEST(SidecarFormat, a_directory_comes_back) {
-    SidecarDirectory directory{.rows = 300,
-                               .group_ends = {100, 100, 300},
-                               .tokenizer_id = 7,
-                               .tokenizer_version = 9,
-                               .all_fields_listed = true};
+    SidecarDirectory directory{
+        .rows = 300, .tokenizer_id = 7, .tokenizer_version = 9, .all_fields_listed = true};
     directory.fields.push_back({.id = FieldId{5}, .present_rows = 17});
     directory.fields.push_back({.id = FieldId{8},
                                 .kind = FieldIndexKind::kExact,
@@ -77,14 +74,13 @@ TEST(SidecarFormat, a_directory_comes_back) {
     const auto parsed = parse_directory(file, file.size());
     ASSERT_TRUE(parsed) << parsed.error().message();
     EXPECT_EQ(parsed->rows, 300U);
-    EXPECT_EQ(parsed->group_ends, directory.group_ends);
     EXPECT_EQ(parsed->tokenizer_id, 7U);
     EXPECT_EQ(parsed->tokenizer_version, 9U);
     EXPECT_TRUE(parsed->all_fields_listed);
     ASSERT_EQ(parsed->fields.size(), 2U);
     EXPECT_EQ(parsed->find(FieldId{5})->present_rows, 17U);
     EXPECT_EQ(parsed->find(FieldId{8})->area(AreaKind::kValues)->block_crcs[0], 0xdeadbeefU);
-    EXPECT_EQ(parsed->find(FieldId{8})->area(AreaKind::kFilters), nullptr);
+    EXPECT_EQ(parsed->find(FieldId{8})->area(AreaKind::kHashes), nullptr);
     EXPECT_EQ(parsed->find(FieldId{6}), nullptr);
 }
 
@@ -95,12 +91,9 @@ TEST(SidecarFormat, what_does_not_fit_is_refused) {
         const auto parsed = parse_directory(file, file.size());
         return !parsed && parsed.error().code() == ErrorCode::kCorruption;
     };
-    const SidecarDirectory good{.rows = 3, .group_ends = {3}};
+    const SidecarDirectory good{.rows = 3};
     EXPECT_FALSE(refused(good));
     auto bad = good;
-    bad.group_ends = {2};
-    EXPECT_TRUE(refused(bad)) << "groups without all rows";
-    bad = good;
     bad.fields = {{.id = FieldId{2}}, {.id = FieldId{2}}};
     EXPECT_TRUE(refused(bad)) << "a field twice";
     bad.fields = {{.id = FieldId{2}, .present_rows = 4}};
@@ -111,10 +104,15 @@ TEST(SidecarFormat, what_does_not_fit_is_refused) {
     EXPECT_TRUE(refused(bad)) << "an area beyond the areas";
     bad.fields[0].areas = {{AreaKind::kValues, UINT64_MAX, 1, {0}}};
     EXPECT_TRUE(refused(bad)) << "an area nowhere";
-    bad.fields[0].areas = {{AreaKind::kFilters, 0, 1, {0}}};
+    bad.fields[0].areas = {{AreaKind::kHashes, 0, 1, {0}}};
     EXPECT_TRUE(refused(bad)) << "an area of another kind";
-    bad.fields = {{.id = FieldId{2}, .kind = FieldIndexKind::kFilter, .filter_bits = {30}}};
-    EXPECT_TRUE(refused(bad)) << "a filter that is too large";
+    bad.fields = {{.id = FieldId{2},
+                   .kind = FieldIndexKind::kHashed,
+                   .hashes = {.entries = 1, .hash_bits = 3, .bucket_bits = 4},
+                   .areas = {{AreaKind::kHashes, 0, 1, {0}}, {AreaKind::kHashIndex, 1, 1, {0}}}}};
+    EXPECT_TRUE(refused(bad)) << "more bits of a bucket than of a hash";
+    bad.fields[0].hashes = {.entries = 1};
+    EXPECT_TRUE(refused(bad)) << "a table without bits of hashes";
     bad.fields = {{.id = FieldId{2}, .kind = static_cast<FieldIndexKind>(9)}};
     EXPECT_TRUE(refused(bad)) << "an unknown kind";
 }

@@ -224,8 +224,7 @@ TEST_P(SidecarRandom, answers_as_a_look_at_every_row) {
     for (const auto id : {kText, kFew, kMany}) {
         columns.push_back({.id = id, .is_text = id == kText, .values = corpus.column(id, rows)});
     }
-    OpenSidecar sidecar(
-        make_sidecar(columns, rows, 1 + static_cast<std::uint32_t>(corpus.below(rows + 1))));
+    OpenSidecar sidecar(make_sidecar(columns, rows));
     ASSERT_EQ(sidecar.reader.rows(), rows);
     const int queries = rows > 10'000 ? 60 : 400;
     int exact = 0;

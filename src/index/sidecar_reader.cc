@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "index/area_reader.h"
+#include "index/hash_table.h"
 #include "index/text/text_lookup.h"
 #include "index/tokens.h"
 #include "index/value_lookup.h"
@@ -169,12 +170,24 @@ private:
                 return select_text(query, lookup(*field));
             case FieldIndexKind::kExact:
                 return select_exact(query, *field);
-            case FieldIndexKind::kFilter:
-                return query.kind == Kind::kEquals
-                           ? select_by_filters(sidecar_.directory(), *field, areas_, query.texts)
-                           : select_presence(query, *field);
+            case FieldIndexKind::kHashed:
+                return query.kind == Kind::kEquals ? select_ids(query, *field)
+                                                   : select_presence(query, *field);
         }
         return unknown();
+    }
+
+    Result<RowSelection> select_ids(const IndexQuery& query, const SidecarField& field) {
+        if (field.hashes.is_dropped) {
+            return unknown();
+        }
+        std::vector<std::uint64_t> hashes;
+        for (const auto& id : query.texts) {
+            hashes.push_back(id_hash(id));
+        }
+        MS_TRY(auto rows, find_hashed_rows(field, field.hashes, areas_, hashes, sidecar_.rows()));
+        const bool is_exact = rows.is_none();
+        return RowSelection{std::move(rows), is_exact};
     }
 
     Result<RowSelection> select_presence(const IndexQuery& query, const SidecarField& field) const {
@@ -301,11 +314,12 @@ bool SidecarReader::has_current_tokens() const {
 }
 
 std::size_t SidecarReader::memory_bytes() const {
-    auto bytes =
-        sizeof *this + tail_.capacity() + directory_.group_ends.capacity() * sizeof(std::uint32_t);
+    auto bytes = sizeof *this + tail_.capacity();
+    for (const auto& part : directory_.parts) {
+        bytes += sizeof part + part.capacity();
+    }
     for (const auto& field : directory_.fields) {
-        bytes += sizeof field + field.filter_bits.capacity() +
-                 field.areas.capacity() * sizeof(SidecarArea);
+        bytes += sizeof field + field.areas.capacity() * sizeof(SidecarArea);
         for (const auto& area : field.areas) {
             bytes += area.block_crcs.capacity() * sizeof(std::uint32_t);
         }

@@ -49,7 +49,6 @@ public:
                                       SidecarReadStats* stats = nullptr);
 
     std::uint32_t rows() const { return directory_.rows; }
-    std::span<const std::uint32_t> group_ends() const { return directory_.group_ends; }
     /// Each field with kind, distinct count and bytes, ascending by id.
     std::span<const SidecarField> fields() const { return directory_.fields; }
     const SidecarField* find(FieldId id) const { return directory_.find(id); }

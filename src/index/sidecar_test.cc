@@ -36,17 +36,16 @@ std::vector<TestColumn> some_columns() {
 }
 
 TEST(Sidecar, says_what_each_field_has) {
-    OpenSidecar sidecar(make_sidecar(some_columns(), 4'096, 1'000));
+    OpenSidecar sidecar(make_sidecar(some_columns(), 4'096));
     const auto fields = sidecar.reader.fields();
     ASSERT_THAT(fields, SizeIs(3));
     EXPECT_EQ(fields[0].kind, FieldIndexKind::kText);
     EXPECT_EQ(fields[0].present_rows, 4'095U);
     EXPECT_EQ(fields[1].kind, FieldIndexKind::kExact);
     EXPECT_EQ(fields[1].distinct, 3U);
-    EXPECT_EQ(fields[2].kind, FieldIndexKind::kFilter);
+    EXPECT_EQ(fields[2].kind, FieldIndexKind::kHashed);
     EXPECT_NEAR(static_cast<double>(fields[2].distinct), 4'096, 200);
     EXPECT_GT(fields[2].bytes(), 4'096U);
-    EXPECT_THAT(sidecar.reader.group_ends(), ElementsAre(1'000, 2'000, 3'000, 4'000, 4'096));
     EXPECT_EQ(sidecar.reader.find(FieldId{4}), nullptr);
 }
 
@@ -72,7 +71,7 @@ TEST(Sidecar, ids_and_long_tokens_are_maybe) {
     const auto id = sidecar.select(IndexQuery::token(kBody, "101001"));
     EXPECT_FALSE(id.exact);
     EXPECT_TRUE(id.rows.contains(1'001));
-    EXPECT_EQ(id.rows.count(), kHashedBlockRows);
+    EXPECT_EQ(id.rows.count(), 1U << kIdBlockBits);
     // A prefix of digits may begin any of the ids, and the long token of row 9.
     EXPECT_EQ(sidecar.select(IndexQuery::prefix(kBody, "1010")).rows.count(), 2'048U);
     EXPECT_THAT(rows_of(sidecar.select(IndexQuery::token(kBody, std::string(70, 'x')))),
@@ -106,13 +105,69 @@ TEST(Sidecar, values_have_counts_and_blocks) {
     EXPECT_FALSE(*sidecar.reader.value_counts(sidecar.source, kTrace, sidecar.stats));
 }
 
-TEST(Sidecar, filters_name_row_groups) {
-    OpenSidecar sidecar(make_sidecar(some_columns(), 4'096, 512));
+TEST(Sidecar, ids_name_blocks_of_rows) {
+    OpenSidecar sidecar(make_sidecar(some_columns(), 4'096));
     const auto found = sidecar.select(IndexQuery::equals(kTrace, "trace-700"));
     EXPECT_FALSE(found.exact);
-    EXPECT_TRUE(found.rows.contains(700));
-    EXPECT_LE(found.rows.count(), 3 * 512U);
-    EXPECT_TRUE(sidecar.select(IndexQuery::equals(kTrace, "")).rows.count() < 4'096);
+    EXPECT_EQ(found.rows.ranges(), (std::vector<RowRange>{{0, 2'048}}));
+    const auto several =
+        sidecar.select(IndexQuery::one_of(kTrace, {"trace-9000", "trace-1", "trace-2", "x"}));
+    EXPECT_EQ(several.rows.ranges(), (std::vector<RowRange>{{0, 2'048}}));
+    const auto absent = sidecar.select(IndexQuery::equals(kTrace, ""));
+    EXPECT_TRUE(absent.rows.is_none() && absent.exact);
+}
+
+/// The ids of a field with many rows, some of them in several blocks.
+std::string id_of(std::uint32_t row) {
+    return "id-" + std::to_string(row % 3 == 0 ? row / 30'000 : row * 2'654'435'761U);
+}
+
+TEST(Sidecar, ids_in_several_passes_are_found_like_in_one) {
+    constexpr std::uint32_t kRows = 60'000;
+    std::vector<ByteBuffer> files;
+    for (const auto pass_rows : {kRows, kRows / 4, kRows / 5, 2'000U}) {
+        SidecarWriter writer({.rows = kRows, .pass_rows_max = pass_rows}, test_memory());
+        writer.begin_value_field(kTrace);
+        std::size_t passes = 0;
+        do {
+            ++passes;
+            for (std::uint32_t row = 0; row < kRows; ++row) {
+                writer.add(row, id_of(row));
+            }
+        } while (writer.next_pass());
+        EXPECT_EQ(passes, std::bit_ceil((kRows + pass_rows - 1) / pass_rows));
+        ASSERT_TRUE(writer.end_field());
+        files.push_back(*writer.finish());
+    }
+    for (const auto& file : files) {
+        OpenSidecar sidecar(file);
+        EXPECT_EQ(sidecar.reader.find(kTrace)->present_rows, kRows);
+        for (std::uint32_t row = 0; row < kRows; row += 97) {
+            const auto found = sidecar.select(IndexQuery::equals(kTrace, id_of(row)));
+            ASSERT_TRUE(found.rows.contains(row)) << row;
+            // One block; all of them for an id of every third row.
+            const auto rows_max = row % 3 == 0 ? 30'000U + 4'096U : 2'048U;
+            ASSERT_LE(found.rows.count(), rows_max) << row;
+        }
+        std::size_t mistaken = 0;
+        for (std::uint32_t i = 0; i < 5'000; ++i) {
+            const auto absent = IndexQuery::equals(kTrace, "absent-" + std::to_string(i));
+            mistaken += sidecar.select(absent).rows.is_none() ? 0 : 1;
+        }
+        EXPECT_LE(mistaken, 2U);  // 2^16 ids, 2^30 hashes.
+    }
+}
+
+TEST(Sidecar, few_values_want_one_pass) {
+    SidecarWriter writer({.rows = 4'096, .pass_rows_max = 100}, test_memory());
+    writer.begin_value_field(kLevel);
+    for (std::uint32_t row = 0; row < 4'096; ++row) {
+        writer.add(row, row % 2 == 0 ? "info" : "warn");
+    }
+    EXPECT_FALSE(writer.next_pass());
+    ASSERT_TRUE(writer.end_field());
+    OpenSidecar sidecar(*writer.finish());
+    EXPECT_EQ(sidecar.reader.find(kLevel)->kind, FieldIndexKind::kExact);
 }
 
 TEST(Sidecar, needs_is_never_exact) {
@@ -165,7 +220,7 @@ TEST(Sidecar, a_large_one_is_read_by_blocks) {
 
 TEST(Sidecar, a_field_that_is_too_large_for_the_memory_is_listed_only) {
     const auto memory = test_memory(3 << 20);
-    SidecarWriter writer({.group_ends = {400'000}}, memory);
+    SidecarWriter writer({.rows = 400'000}, memory);
     writer.begin_text_field(kBody);
     for (std::uint32_t row = 0; row < 400'000; ++row) {
         writer.add(row, "word" + std::to_string(row) + "y");
@@ -192,7 +247,7 @@ TEST(Sidecar, the_same_values_give_the_same_bytes) {
 
 TEST(Sidecar, the_seed_of_the_tables_does_not_show) {
     const auto with_seed = [](std::uint64_t seed) {
-        SidecarWriter writer({.group_ends = {5'000}, .table_seed = seed}, test_memory());
+        SidecarWriter writer({.rows = 5'000, .table_seed = seed}, test_memory());
         for (const auto id : {kBody, kLevel}) {
             if (id == kBody) {
                 writer.begin_text_field(id);
@@ -212,7 +267,7 @@ TEST(Sidecar, the_seed_of_the_tables_does_not_show) {
 }
 
 TEST(Sidecar, a_field_comes_once) {
-    SidecarWriter writer({.group_ends = {1}}, test_memory());
+    SidecarWriter writer({.rows = 1}, test_memory());
     writer.list_field(kBody, 1);
     writer.list_field(kBody, 1);
     EXPECT_EQ(writer.finish().error().code(), ErrorCode::kInternal);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <string>
 
 #include "common/assert.h"
@@ -34,18 +35,19 @@ bool is_text_field(std::string_view name, const std::vector<std::string>& text_f
 }
 
 SidecarWriter::SidecarWriter(SidecarWriterOptions options, std::shared_ptr<MemoryBudget> memory)
-    : group_ends_(std::move(options.group_ends)),
-      table_seed_(options.table_seed),
-      rows_(group_ends_.empty() ? 0 : group_ends_.back()),
+    : table_seed_(options.table_seed),
+      pass_rows_max_(options.pass_rows_max),
+      rows_(options.rows),
       memory_(std::move(memory)) {
-    MS_ASSERT(std::ranges::is_sorted(group_ends_));
     MS_ASSERT(rows_ <= kSidecarRowsMax);
-    MS_ASSERT(group_ends_.size() <= kSidecarGroupsMax);
+    MS_ASSERT(pass_rows_max_ > 0);
+    MS_ASSERT(options.parts.empty() || options.parts.size() == rows_);
     directory_ = {.rows = rows_,
-                  .group_ends = group_ends_,
                   .tokenizer_id = kTokenizerId,
                   .tokenizer_version = kTokenizerVersion,
-                  .all_fields_listed = options.all_fields_listed};
+                  .all_fields_listed = options.all_fields_listed,
+                  .fields = {},
+                  .parts = std::move(options.parts)};
 }
 
 SidecarWriter::~SidecarWriter() = default;
@@ -65,7 +67,9 @@ void SidecarWriter::begin_text_field(FieldId id) {
 }
 
 void SidecarWriter::begin_value_field(FieldId id) {
-    begin(id, std::make_unique<ValueBuilder>(group_ends_, table_seed_));
+    const auto passes = (rows_ + pass_rows_max_ - 1) / pass_rows_max_;
+    const auto pass_bits = static_cast<unsigned>(std::bit_width(std::max(passes, 1U) - 1));
+    begin(id, std::make_unique<ValueBuilder>(rows_, table_seed_, pass_bits));
 }
 
 void SidecarWriter::list_field(FieldId id, std::uint64_t present_rows) {
@@ -106,6 +110,24 @@ void SidecarWriter::append_area(SidecarField& field, AreaKind kind, ByteBuffer b
     field.areas.push_back(std::move(area));
 }
 
+bool SidecarWriter::next_pass() {
+    MS_ASSERT(builder_ != nullptr);
+    if (failure_) {
+        return false;
+    }
+    check_memory();
+    if (auto grown = memory_.grow(static_cast<std::int64_t>(builder_->finish_bytes())); !grown) {
+        failure_ = std::move(grown).error();
+    }
+    if (failure_ || !builder_->next_pass()) {
+        return false;
+    }
+    next_row_ = 0;
+    next_check_row_ = 0;
+    added_rows_ = 0;
+    return true;
+}
+
 Result<> SidecarWriter::end_field() {
     MS_ASSERT(builder_ != nullptr);
     if (!failure_) {
@@ -126,20 +148,47 @@ Result<> SidecarWriter::end_field() {
     field_.present_rows = built.present_rows;
     field_.distinct = built.distinct;
     field_.text = built.text;
-    field_.filter_bits = std::move(built.filter_bits);
-    for (auto& [kind, bytes] : built.areas) {
-        if (bytes.size() <= kSmallAreaBytes) {
-            small_bytes_ += bytes.capacity();
-            small_areas_.push_back({directory_.fields.size(), kind, std::move(bytes)});
-        } else {
-            append_area(field_, kind, std::move(bytes));
-        }
-    }
+    field_.hashes = built.hashes;
+    add_areas(field_, std::move(built.areas));
     directory_.fields.push_back(std::move(field_));
     memory_.force_resize(static_cast<std::int64_t>(file_.capacity() + small_bytes_));
     if (failure_) {
         return std::move(*std::exchange(failure_, std::nullopt));
     }
+    return {};
+}
+
+void SidecarWriter::add_areas(SidecarField& field,
+                              std::vector<std::pair<AreaKind, ByteBuffer>> areas) {
+    for (auto& [kind, bytes] : areas) {
+        if (bytes.size() <= kSmallAreaBytes) {
+            small_bytes_ += bytes.capacity();
+            small_areas_.push_back({directory_.fields.size(), kind, std::move(bytes)});
+        } else {
+            append_area(field, kind, std::move(bytes));
+        }
+    }
+}
+
+Result<> SidecarWriter::add_table(FieldId id,
+                                  std::uint64_t present_rows,
+                                  const HashShape& shape,
+                                  EncodedTable table) {
+    MS_ASSERT(builder_ == nullptr);
+    // Beside the table, the file that has it may be moved while it grows.
+    MS_TRY_VOID(memory_.resize(static_cast<std::int64_t>(
+        file_.capacity() * 2 + small_bytes_ + (table.hashes.size() + table.index.size()) * 2)));
+    SidecarField field{.id = id,
+                       .kind = FieldIndexKind::kHashed,
+                       .present_rows = present_rows,
+                       .distinct = shape.entries,
+                       .hashes = shape};
+    std::vector<std::pair<AreaKind, ByteBuffer>> areas;
+    areas.emplace_back(AreaKind::kHashes, std::move(table.hashes));
+    areas.emplace_back(AreaKind::kHashIndex, std::move(table.index));
+    add_areas(field, std::move(areas));
+    directory_.fields.push_back(std::move(field));
+    memory_.force_resize(static_cast<std::int64_t>(file_.capacity() + small_bytes_));
     return {};
 }
 

@@ -11,6 +11,7 @@
 #include "common/memory_budget.h"
 #include "common/result.h"
 #include "index/field_builder.h"
+#include "index/hash_table.h"
 #include "index/sidecar_format.h"
 
 namespace molesignal {
@@ -22,25 +23,28 @@ bool is_text_field_name(std::string_view name);
 bool is_text_field(std::string_view name, const std::vector<std::string>& text_fields);
 
 struct SidecarWriterOptions {
-    /// Ends of the part's row groups, ascending; the last is the number of rows.
-    std::vector<std::uint32_t> group_ends;
+    std::uint32_t rows = 0;  ///< Of the part.
+    /// Of a pack of ids: what its rows stand for, `rows` of them.
+    std::vector<std::string> parts = {};
     /// The caller begins or lists every field that has a value in the part. Then a look-up in any
     /// other field finds exactly nothing; otherwise nothing is known of such a field.
     bool all_fields_listed = false;
     /// Of the hash tables while building; not to be guessed by who chooses the values. The bytes do
     /// not depend on it.
     std::uint64_t table_seed = 0;
+    /// Rows of a part above which a field of ids wants its values in several passes (next_pass).
+    std::uint32_t pass_rows_max = kSidecarRowsMax;
 };
 
 /// Writes the index of one part, field by field:
 ///
-///     SidecarWriter writer({.group_ends = {122'880, 200'000}}, memory);
+///     SidecarWriter writer({.rows = 200'000}, memory);
 ///     writer.begin_text_field(message_id);
 ///     for (row…) writer.add(row, text);      // ascending; rows without a value are left out
 ///     MS_TRY_VOID(writer.end_field());
 ///     MS_TRY(const auto file, writer.finish());
 ///
-/// The bytes depend on values and row groups only. What the writer allocates is counted on
+/// The bytes depend on the values only. What the writer allocates is counted on
 /// `memory`: at most one field is being built, beside the finished fields' encoded bytes. One
 /// thread at a time.
 class SidecarWriter {
@@ -62,9 +66,19 @@ public:
     /// shows in end_field().
     void add(std::uint32_t row, std::string_view value);
 
+    /// After the last value of the field: whether it wants all of them once more, from the first
+    /// row. Only with `pass_rows_max`.
+    bool next_pass();
     /// Encodes the field. kResourceExhausted: `memory` did not have enough; the field was dropped
     /// and is listed without a structure, and the writer goes on.
     Result<> end_field();
+
+    /// Adds a field with a table of ids that is made already. kResourceExhausted: there is no
+    /// memory for it; nothing was added.
+    Result<> add_table(FieldId id,
+                       std::uint64_t present_rows,
+                       const HashShape& shape,
+                       EncodedTable table);
 
     /// The whole sidecar; the writer is used up.
     Result<ByteBuffer> finish();
@@ -73,9 +87,10 @@ private:
     void begin(FieldId id, std::unique_ptr<FieldBuilder> builder);
     void check_memory();
     void append_area(SidecarField& field, AreaKind kind, ByteBuffer bytes);
+    void add_areas(SidecarField& field, std::vector<std::pair<AreaKind, ByteBuffer>> areas);
 
-    std::vector<std::uint32_t> group_ends_;
     std::uint64_t table_seed_;
+    std::uint32_t pass_rows_max_;
     std::uint32_t rows_;
     MemoryReservation memory_;
     SidecarDirectory directory_;

@@ -1,9 +1,7 @@
 #include "index/value_lookup.h"
 
 #include <algorithm>
-#include <map>
 
-#include "index/block_filter.h"
 #include "index/coding.h"
 #include "index/tokens.h"
 
@@ -101,53 +99,6 @@ Result<RowSelection> select_exact_values(const SidecarDirectory& directory,
     }
     const bool exact = set.count() == rows_of_values;
     return RowSelection{std::move(set), exact};
-}
-
-Result<RowSelection> select_by_filters(const SidecarDirectory& directory,
-                                       const SidecarField& field,
-                                       AreaReader& areas,
-                                       std::span<const std::string> values) {
-    const auto& area = *field.area(AreaKind::kFilters);
-    std::map<unsigned, std::vector<std::uint32_t>> groups_of;  // By the size of their filter.
-    for (std::uint32_t group = 0; group < field.filter_bits.size(); ++group) {
-        if (field.filter_bits[group] != kNoFilter) {
-            groups_of[field.filter_bits[group]].push_back(group);
-        }
-    }
-    std::vector<bool> chosen(field.filter_bits.size());
-    std::uint64_t begin = 0;
-    for (const auto& [bits, groups] : groups_of) {
-        const auto stride = groups.size() * BlockFilter::kBlockBytes;
-        std::vector<ByteRange> ranges;
-        for (const auto& value : values) {
-            const auto at = begin + BlockFilter::block_of(filter_hash(value), bits) * stride;
-            ranges.push_back({at, at + stride});
-        }
-        MS_TRY_VOID(areas.fetch(area, ranges));
-        for (std::size_t i = 0; i < values.size(); ++i) {
-            MS_TRY(const auto blocks, areas.read(area, ranges[i]));
-            const auto hash = filter_hash(values[i]);
-            for (std::size_t j = 0; j < groups.size(); ++j) {
-                chosen[groups[j]] =
-                    chosen[groups[j]] ||
-                    BlockFilter::may_contain(
-                        blocks.subspan(j * BlockFilter::kBlockBytes, BlockFilter::kBlockBytes),
-                        hash);
-            }
-        }
-        begin += stride << bits;
-    }
-    std::vector<RowRange> ranges;
-    for (std::uint32_t group = 0; group < chosen.size(); ++group) {
-        if (chosen[group]) {
-            ranges.push_back(
-                {group == 0 ? 0 : directory.group_ends[group - 1], directory.group_ends[group]});
-        }
-    }
-    if (ranges.empty()) {
-        return RowSelection::none(directory.rows);
-    }
-    return RowSelection{RowSet::from_ranges(directory.rows, ranges), false};
 }
 
 bool has_phrase(std::string_view value, std::span<const std::string> tokens, bool last_is_prefix) {

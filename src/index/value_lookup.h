@@ -22,12 +22,6 @@ Result<RowSelection> select_exact_values(const SidecarDirectory& directory,
                                          AreaReader& areas,
                                          const std::function<bool(std::string_view)>& accept);
 
-/// The row groups whose filters may have one of `values`. Never exact, unless there is none.
-Result<RowSelection> select_by_filters(const SidecarDirectory& directory,
-                                       const SidecarField& field,
-                                       AreaReader& areas,
-                                       std::span<const std::string> values);
-
 /// Whether a value has the tokens one behind the other, as `match` says.
 bool has_phrase(std::string_view value, std::span<const std::string> tokens, bool last_is_prefix);
 /// Whether a value may have `literal` in it. Of letters outside ASCII it does not know the case:

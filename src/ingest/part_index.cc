@@ -73,12 +73,9 @@ public:
 
 private:
     static SidecarWriterOptions options_for(const PartSlice& slice, std::uint64_t table_seed) {
-        SidecarWriterOptions options{
-            .group_ends = {}, .all_fields_listed = true, .table_seed = table_seed};
-        for (const auto end : slice.group_ends) {
-            options.group_ends.push_back(static_cast<std::uint32_t>(end));
-        }
-        return options;
+        return {.rows = static_cast<std::uint32_t>(slice.rows.size()),
+                .all_fields_listed = true,
+                .table_seed = table_seed};
     }
 
     Result<> add_values(FieldId id,

@@ -39,6 +39,7 @@ struct StreamSnapshot {
     StreamInfo stream;
     StreamSchema schema;
     std::vector<PartInfo> parts;  ///< Newest first by time_max.
+    std::vector<IdPackInfo> id_packs;
     std::vector<ShardInfo> shards;
 };
 
@@ -77,6 +78,14 @@ struct CompactionCommit {
     Lease lease;                        ///< Name, holder and epoch as acquired.
     std::vector<std::string> replaced;  ///< Ids of the parts that go.
     std::vector<PartInfo> parts;        ///< What takes their place: the same rows.
+};
+
+struct IdPackCommit {
+    std::string compaction_id;  ///< Of the intent that names the pack's object.
+    StreamId stream;
+    Lease lease;                        ///< Name, holder and epoch as acquired.
+    std::vector<std::string> replaced;  ///< Ids of packs that go.
+    std::optional<IdPackInfo> pack;     ///< What is new; without it no intent is needed.
 };
 
 /// The metadata database. Implemented on SQLite and Postgres.
@@ -123,7 +132,8 @@ public:
                                             const StreamId& id,
                                             const StreamSettings& expected,
                                             const StreamSettings& settings) = 0;
-    /// Removes the stream and marks all its parts removed (their objects follow by retention).
+    /// Removes the stream and marks all its parts and packs removed (their objects follow by
+    /// retention).
     virtual Result<> delete_stream(const RequestContext& context,
                                    const OrgId& org,
                                    const StreamId& id) = 0;
@@ -142,7 +152,8 @@ public:
                                                const StreamId& stream,
                                                const std::vector<NewField>& fields) = 0;
     /// The snapshot of design §5.3: one statement or one repeatable-read transaction. Parts outside
-    /// [time_min_us, time_max_us] (inclusive) are left out; `parts_total` counts them too.
+    /// [time_min_us, time_max_us] (inclusive) are left out, and packs; `parts_total` counts the
+    /// parts too.
     virtual Result<StreamSnapshot> snapshot(const RequestContext& context,
                                             const StreamId& stream,
                                             std::int64_t time_min_us,
@@ -209,6 +220,20 @@ public:
     /// the intent does not name.
     virtual Result<> commit_compaction(const RequestContext& context,
                                        const CompactionCommit& commit) = 0;
+    /// Adds a pack of ids and removes others, in one transaction. Their parts need not be live.
+    /// Repeating it when it has happened is fine. kConflict, and nothing happened: as of
+    /// commit_compaction, for packs instead of parts.
+    virtual Result<> commit_id_pack(const RequestContext& context, const IdPackCommit& commit) = 0;
+    /// Live packs of all streams whose id is greater than `after`, by id; at most `packs_max`.
+    virtual Result<std::vector<IdPackInfo>> list_id_packs(const RequestContext& context,
+                                                          std::string_view after,
+                                                          std::int64_t packs_max) = 0;
+    /// Packs removed more than `grace_us` ago (database clock) whose objects may go.
+    virtual Result<std::vector<IdPackInfo>> list_removed_id_packs(const RequestContext& context,
+                                                                  std::int64_t grace_us,
+                                                                  std::int64_t packs_max) = 0;
+    /// Forgets a removed pack whose object is gone.
+    virtual Result<> purge_id_pack(const RequestContext& context, std::string_view pack_id) = 0;
     /// Pending and abandoned ones.
     virtual Result<std::vector<CompactionIntent>> list_compaction_intents(
         const RequestContext& context) = 0;

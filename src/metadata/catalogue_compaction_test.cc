@@ -632,5 +632,122 @@ TEST_P(CompactionFaultTest, EachStatementFailsAndTheCompactionIsAbandoned) {
     }
 }
 
+/// Packs of ids: objects of a stream beside its parts.
+class CatalogueIdPackTest : public CatalogueCompactionTest {
+protected:
+    IdPackCommit pack_commit(const std::string& id, std::vector<std::string> replaced = {}) {
+        return {.compaction_id = id,
+                .stream = stream_.id,
+                .lease = lease_,
+                .replaced = std::move(replaced),
+                .pack = IdPackInfo{.id = id,
+                                   .object = {.kind = "id_pack",
+                                              .key = "packs/" + id,
+                                              .bytes = 1'234,
+                                              .xxh3 = 0xfedcba9876543210},
+                                   .time_min_us = 1'000,
+                                   .time_max_us = 2'000}};
+    }
+    Result<> add_intent_of(const IdPackCommit& commit) {
+        return catalogue_->add_compaction_intent(context(),
+                                                 {.compaction_id = commit.compaction_id,
+                                                  .stream = commit.stream,
+                                                  .lease = commit.lease.name,
+                                                  .epoch = commit.lease.epoch,
+                                                  .object_keys = {commit.pack->object.key}});
+    }
+    void add_pack(const std::string& id, std::vector<std::string> replaced = {}) {
+        const auto commit = pack_commit(id, std::move(replaced));
+        ASSERT_OK(add_intent_of(commit));
+        ASSERT_OK(catalogue_->commit_id_pack(context(), commit));
+    }
+    std::vector<std::string> live(std::int64_t begin_us = 0, std::int64_t end_us = 10'000) {
+        std::int64_t total = 0;
+        auto seen = catalogue_->snapshot(context(), stream_.id, begin_us, end_us, total);
+        EXPECT_OK(seen);
+        std::vector<std::string> ids;
+        for (const auto& pack : seen->id_packs) {
+            ids.push_back(pack.id);
+        }
+        return ids;
+    }
+    ErrorCode code_of(const IdPackCommit& commit) {
+        const auto done = catalogue_->commit_id_pack(context(), commit);
+        EXPECT_FALSE(done);
+        return done ? ErrorCode::kInternal : done.error().code();
+    }
+    using Ids = std::vector<std::string>;
+};
+MS_CATALOGUE_SUITE(CatalogueIdPackTest);
+
+TEST_P(CatalogueIdPackTest, PacksComeAndGo) {
+    add_pack("a");
+    add_pack("b");
+    EXPECT_EQ(live(), (Ids{"a", "b"}));
+    EXPECT_EQ(live(2'000, 3'000), (Ids{"a", "b"}));
+    EXPECT_EQ(live(2'001, 3'000), Ids());
+    EXPECT_EQ(live(0, 999), Ids());
+    const auto all = catalogue_->list_id_packs(context(), "a", 10);
+    ASSERT_OK(all);
+    ASSERT_EQ(all->size(), 1U);
+    EXPECT_EQ((*all)[0].object.key, "packs/b");
+    EXPECT_EQ((*all)[0].object.bytes, 1'234);
+    EXPECT_EQ((*all)[0].object.xxh3, 0xfedcba9876543210U);
+    EXPECT_EQ((*all)[0].time_min_us, 1'000);
+    EXPECT_EQ((*all)[0].time_max_us, 2'000);
+    add_pack("c", {"a", "b"});
+    EXPECT_EQ(live(), Ids{"c"});
+    ASSERT_OK(catalogue_->commit_id_pack(
+        context(), {.stream = stream_.id, .lease = lease_, .replaced = {"c"}, .pack = {}}));
+    EXPECT_EQ(live(), Ids());
+    const auto removed = catalogue_->list_removed_id_packs(context(), 0, 10);
+    ASSERT_OK(removed);
+    EXPECT_EQ(removed->size(), 3U);
+    EXPECT_TRUE(catalogue_->list_removed_id_packs(context(), 3'600'000'000, 10)->empty());
+    for (const auto& pack : *removed) {
+        ASSERT_OK(catalogue_->purge_id_pack(context(), pack.id));
+        ASSERT_OK(catalogue_->purge_id_pack(context(), pack.id));
+    }
+    EXPECT_TRUE(catalogue_->list_removed_id_packs(context(), 0, 10)->empty());
+    EXPECT_TRUE(catalogue_->list_compaction_intents(context())->empty());
+}
+
+TEST_P(CatalogueIdPackTest, TheSameCommitAgainIsFine) {
+    add_pack("a");
+    const auto commit = pack_commit("b", {"a"});
+    ASSERT_OK(add_intent_of(commit));
+    ASSERT_OK(catalogue_->commit_id_pack(context(), commit));
+    ASSERT_OK(catalogue_->commit_id_pack(context(), commit));
+    EXPECT_EQ(live(), Ids{"b"});
+    // Its object belongs to it: no intent may name it, so that none removes it.
+    EXPECT_EQ(add_intent_of(commit).error().code(), ErrorCode::kConflict);
+    EXPECT_EQ(catalogue_->purge_id_pack(context(), "b").error().code(), ErrorCode::kConflict);
+}
+
+TEST_P(CatalogueIdPackTest, WhatDoesNotFitChangesNothing) {
+    add_pack("a");
+    const auto commit = pack_commit("b", {"a"});
+    EXPECT_EQ(code_of(commit), ErrorCode::kConflict) << "without an intent";
+    ASSERT_OK(add_intent_of(commit));
+    auto other = commit;
+    other.replaced = {"a", "x"};
+    EXPECT_EQ(code_of(other), ErrorCode::kConflict) << "an unknown pack goes";
+    EXPECT_EQ(live(), Ids{"a"});
+    other = commit;
+    other.pack->object.key = "packs/other";
+    EXPECT_EQ(code_of(other), ErrorCode::kInvalidArgument) << "another object";
+    other = commit;
+    other.lease.epoch = Epoch{commit.lease.epoch.value + 1};
+    EXPECT_EQ(code_of(other), ErrorCode::kConflict) << "another epoch";
+    EXPECT_EQ(code_of({.stream = stream_.id, .lease = lease_, .replaced = {}, .pack = {}}),
+              ErrorCode::kInvalidArgument);
+    ASSERT_OK(catalogue_->abandon_compaction_intent(context(), "b"));
+    EXPECT_EQ(code_of(commit), ErrorCode::kConflict) << "abandoned";
+    EXPECT_EQ(live(), Ids{"a"});
+    ASSERT_OK(catalogue_->delete_stream(context(), stream_.org, stream_.id));
+    EXPECT_EQ(catalogue_->list_removed_id_packs(context(), 0, 10)->size(), 1U);
+    EXPECT_EQ(code_of(pack_commit("c")), ErrorCode::kConflict) << "the stream is gone";
+}
+
 }  // namespace
 }  // namespace molesignal

@@ -143,6 +143,25 @@ Migration compaction_intents_step() {
                  created_at_micros BIGINT NOT NULL))"}};
 }
 
+Migration id_packs_step() {
+    return {
+        8,
+        "id_packs",
+        {R"(CREATE TABLE id_packs (
+                 id VARCHAR(64) PRIMARY KEY,
+                 stream_id VARCHAR(64) NOT NULL REFERENCES streams(id),
+                 object_key VARCHAR(1024) NOT NULL UNIQUE,
+                 bytes BIGINT NOT NULL,
+                 xxh3 BIGINT NOT NULL,
+                 time_start_micros BIGINT NOT NULL,
+                 time_end_micros BIGINT NOT NULL,
+                 created_at_micros BIGINT NOT NULL,
+                 removed_at_micros BIGINT,
+                 deleted BOOLEAN NOT NULL))",
+         "CREATE INDEX id_packs_live ON id_packs (stream_id, time_end_micros) WHERE NOT deleted",
+         "CREATE INDEX id_packs_removed ON id_packs (removed_at_micros) WHERE deleted"}};
+}
+
 const std::vector<Migration>& all_migrations() {
     static const std::vector<Migration> kMigrations{organizations_step(),
                                                     streams_step(),
@@ -150,7 +169,8 @@ const std::vector<Migration>& all_migrations() {
                                                     parts_step(),
                                                     leases_step(),
                                                     shard_owners_step(),
-                                                    compaction_intents_step()};
+                                                    compaction_intents_step(),
+                                                    id_packs_step()};
     return kMigrations;
 }
 

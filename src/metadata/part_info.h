@@ -57,4 +57,13 @@ struct PartInfo {
     std::int64_t added_version = 0;  ///< Set by commit.
 };
 
+/// A pack of ids: one object that says which of some parts of a stream may have an id
+/// (docs/formats/id_pack.md). It names them itself; those that are not live any more do not matter.
+struct IdPackInfo {
+    std::string id;  ///< ULID.
+    PartObject object;
+    std::int64_t time_min_us = 0;  ///< Of all its parts.
+    std::int64_t time_max_us = 0;  ///< Inclusive.
+};
+
 }  // namespace molesignal

@@ -22,6 +22,14 @@ std::string part_object_key(const StreamInfo& stream,
                        ulid);
 }
 
+std::string id_pack_object_key(const StreamInfo& stream, std::string_view ulid) {
+    return fmt::format("{}/{}/{}/ids/{}.ids",
+                       stream.org.value,
+                       stream_type_name(stream.type),
+                       stream.id.value,
+                       ulid);
+}
+
 std::string index_object_key(std::string_view part_key, std::size_t number) {
     const auto stem = part_key.substr(0, part_key.rfind('.'));
     return number == 0 ? fmt::format("{}.idx", stem) : fmt::format("{}-{}.idx", stem, number);

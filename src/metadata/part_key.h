@@ -15,6 +15,9 @@ std::string part_object_key(const StreamInfo& stream,
                             std::int64_t newest_time_ns,
                             std::string_view ulid);
 
+/// The key of a pack of ids: `{org}/{type}/{stream}/ids/{ulid}.ids`.
+std::string id_pack_object_key(const StreamInfo& stream, std::string_view ulid);
+
 /// The key of the part's `number`-th index, from 0, beside it: `{ulid}.idx`, `{ulid}-1.idx`, ….
 std::string index_object_key(std::string_view part_key, std::size_t number = 0);
 

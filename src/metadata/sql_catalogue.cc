@@ -95,6 +95,7 @@ SqlCatalogue::SqlCatalogue(Database database, Clock& clock, Random& random)
         "SELECT id FROM streams s WHERE deleted_at_micros IS NOT NULL"
         " AND deleted_at_micros <= {} - $1"
         " AND NOT EXISTS (SELECT 1 FROM parquet_file_meta p WHERE p.stream_id = s.id)"
+        " AND NOT EXISTS (SELECT 1 FROM id_packs k WHERE k.stream_id = s.id)"
         " AND NOT EXISTS (SELECT 1 FROM flush_intents i WHERE i.stream_id = s.id)"
         " AND NOT EXISTS (SELECT 1 FROM compaction_intents c WHERE c.stream_id = s.id)"
         " AND (EXISTS (SELECT 1 FROM stream_fields f WHERE f.stream_id = s.id)"
@@ -104,6 +105,16 @@ SqlCatalogue::SqlCatalogue(Database database, Clock& clock, Random& random)
     removed_parts_sql_ = fmt::format(
         "FROM parquet_file_meta WHERE deleted AND removed_at_micros <= {} - $1"
         " ORDER BY removed_at_micros, id LIMIT $2",
+        dialect.now_us);
+    const auto pack_removal = fmt::format(
+        "UPDATE id_packs SET deleted = TRUE, removed_at_micros = {} WHERE stream_id = $1",
+        dialect.now_us);
+    remove_id_pack_sql_ = pack_removal + " AND id = $2 AND NOT deleted";
+    delete_id_packs_sql_ = pack_removal + " AND NOT deleted";
+    removed_id_packs_sql_ = fmt::format(
+        "SELECT {} FROM id_packs WHERE deleted AND removed_at_micros <= {} - $1"
+        " ORDER BY removed_at_micros, id LIMIT $2",
+        kIdPackColumns,
         dialect.now_us);
     acquire_lease_sql_ = fmt::format(
         "INSERT INTO leases (name, holder, epoch, expires_at_micros) VALUES ($1, $2, 1, {0} + $3)"

@@ -103,6 +103,14 @@ public:
                                    const CompactionIntent& intent) override;
     Result<> commit_compaction(const RequestContext& context,
                                const CompactionCommit& commit) override;
+    Result<> commit_id_pack(const RequestContext& context, const IdPackCommit& commit) override;
+    Result<std::vector<IdPackInfo>> list_id_packs(const RequestContext& context,
+                                                  std::string_view after,
+                                                  std::int64_t packs_max) override;
+    Result<std::vector<IdPackInfo>> list_removed_id_packs(const RequestContext& context,
+                                                          std::int64_t grace_us,
+                                                          std::int64_t packs_max) override;
+    Result<> purge_id_pack(const RequestContext& context, std::string_view pack_id) override;
     Result<std::vector<CompactionIntent>> list_compaction_intents(
         const RequestContext& context) override;
     Result<> abandon_compaction_intent(const RequestContext& context,
@@ -202,6 +210,10 @@ private:
     Result<> swap_parts(const RequestContext& context,
                         SqlConnection& connection,
                         const CompactionCommit& commit);
+    /// What commit_id_pack does under its locks.
+    Result<> swap_id_packs(const RequestContext& context,
+                           SqlConnection& connection,
+                           const IdPackCommit& commit);
     /// The parts of `wanted` ("FROM parquet_file_meta WHERE …") with their objects.
     Result<std::vector<PartInfo>> query_parts(const RequestContext& context,
                                               std::string_view doing,
@@ -228,6 +240,9 @@ private:
     std::string delete_parts_sql_;
     std::string purged_streams_sql_;
     std::string removed_parts_sql_;  ///< From FROM on.
+    std::string remove_id_pack_sql_;
+    std::string delete_id_packs_sql_;
+    std::string removed_id_packs_sql_;
     std::string acquire_lease_sql_;
 };
 

@@ -14,6 +14,8 @@ MS_DEFINE_FAILPOINT(catalogue_compaction_intent_after_commit);
 MS_DEFINE_FAILPOINT(catalogue_compaction_before_commit);
 MS_DEFINE_FAILPOINT(catalogue_compaction_after_commit);
 MS_DEFINE_FAILPOINT(catalogue_part_replaced);
+MS_DEFINE_FAILPOINT(catalogue_id_pack_before_commit);
+MS_DEFINE_FAILPOINT(catalogue_id_pack_after_commit);
 
 namespace molesignal {
 namespace {
@@ -200,6 +202,15 @@ Result<> check_unused(const RequestContext& context,
                                      rows.text(0, 0),
                                      intent.compaction_id));
         }
+        MS_TRY(const auto packs,
+               connection.query(context, "SELECT id FROM id_packs WHERE object_key = $1", {key}));
+        if (!packs.empty()) {
+            return Error(ErrorCode::kConflict,
+                         fmt::format("object {} is of pack {}: compaction {} is committed",
+                                     key,
+                                     packs.text(0, 0),
+                                     intent.compaction_id));
+        }
     }
     return {};
 }
@@ -341,6 +352,125 @@ Result<> SqlCatalogue::commit_compaction(const RequestContext& context,
                          apply));
     MS_PASS_FAILPOINT(catalogue_compaction_after_commit);
     return {};
+}
+
+Result<> SqlCatalogue::swap_id_packs(const RequestContext& context,
+                                     SqlConnection& connection,
+                                     const IdPackCommit& commit) {
+    for (const auto& id : commit.replaced) {
+        MS_TRY(const auto removed,
+               connection.query(context, remove_id_pack_sql_, {commit.stream.value, id}));
+        if (removed.changed() != 1) {
+            return Error(ErrorCode::kConflict,
+                         fmt::format("pack {} is not a live pack of the stream any more", id));
+        }
+    }
+    if (!commit.pack.has_value()) {
+        return {};
+    }
+    const auto& pack = *commit.pack;
+    MS_TRY(const auto consumed,
+           connection.query(context,
+                            "DELETE FROM compaction_intents WHERE compaction_id = $1"
+                            " AND stream_id = $2 AND lease = $3 AND epoch = $4 AND state = $5"
+                            " RETURNING object_keys",
+                            {commit.compaction_id,
+                             commit.stream.value,
+                             commit.lease.name,
+                             commit.lease.epoch.value,
+                             kPending}));
+    if (consumed.size() != 1) {
+        return intent_gone(commit.compaction_id, "abandoned or of another stream, lease or epoch");
+    }
+    MS_TRY(const auto names, decode_names(consumed.text(0, 0)));
+    if (names != std::vector<std::string>{pack.object.key}) {
+        return Error(ErrorCode::kInvalidArgument,
+                     fmt::format("the intent of compaction {} does not name the pack's object {}",
+                                 commit.compaction_id,
+                                 pack.object.key));
+    }
+    MS_TRY_VOID(connection.query(
+        context,
+        "INSERT INTO id_packs (id, stream_id, object_key, bytes, xxh3, time_start_micros,"
+        " time_end_micros, created_at_micros, deleted)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, FALSE)",
+        {pack.id,
+         commit.stream.value,
+         pack.object.key,
+         pack.object.bytes,
+         pack.object.xxh3,
+         pack.time_min_us,
+         pack.time_max_us,
+         now_us()}));
+    return {};
+}
+
+Result<> SqlCatalogue::commit_id_pack(const RequestContext& context, const IdPackCommit& commit) {
+    if (!commit.pack.has_value() && commit.replaced.empty()) {
+        return Error(ErrorCode::kInvalidArgument, "neither a pack comes nor one goes");
+    }
+    const auto apply = [&](SqlConnection& connection) -> Result<> {
+        if (commit.pack.has_value()) {
+            // If it is committed, the answer was lost; lease and stream may be gone since.
+            MS_TRY(const auto known,
+                   connection.query(context,
+                                    "SELECT id FROM id_packs WHERE id = $1 AND stream_id = $2",
+                                    {commit.pack->id, commit.stream.value}));
+            if (!known.empty()) {
+                return {};
+            }
+        }
+        auto locked = lock_stream(context, connection, commit.stream);
+        if (!locked) {
+            return locked.error().code() == ErrorCode::kNotFound ? stream_gone(commit.stream)
+                                                                 : locked;
+        }
+        MS_TRY(const auto lease, connection.query(context, lock_lease_sql_, {commit.lease.name}));
+        MS_TRY_VOID(check_lease(lease, commit.lease));
+        MS_TRY_VOID(swap_id_packs(context, connection, commit));
+        MS_PASS_FAILPOINT(catalogue_id_pack_before_commit);
+        return {};
+    };
+    MS_TRY_VOID(transact(context, SqlAccess::kWrite, "commit a pack of ids", apply));
+    MS_PASS_FAILPOINT(catalogue_id_pack_after_commit);
+    return {};
+}
+
+Result<std::vector<IdPackInfo>> SqlCatalogue::list_id_packs(const RequestContext& context,
+                                                            std::string_view after,
+                                                            std::int64_t packs_max) {
+    MS_TRY(auto rows,
+           read(context,
+                "list packs",
+                fmt::format("SELECT {} FROM id_packs WHERE id > $1 AND NOT deleted"
+                            " ORDER BY id LIMIT $2",
+                            kIdPackColumns),
+                {after, packs_max}));
+    return read_id_packs(rows);
+}
+
+Result<std::vector<IdPackInfo>> SqlCatalogue::list_removed_id_packs(const RequestContext& context,
+                                                                    std::int64_t grace_us,
+                                                                    std::int64_t packs_max) {
+    MS_TRY(auto rows,
+           read(context, "list removed packs", removed_id_packs_sql_, {grace_us, packs_max}));
+    return read_id_packs(rows);
+}
+
+Result<> SqlCatalogue::purge_id_pack(const RequestContext& context, std::string_view pack_id) {
+    const auto purge = [&](SqlConnection& connection) -> Result<> {
+        MS_TRY(const auto rows,
+               connection.query(context, "SELECT deleted FROM id_packs WHERE id = $1", {pack_id}));
+        if (rows.empty()) {
+            return {};
+        }
+        if (rows.integer(0, 0) == 0) {
+            return Error(ErrorCode::kConflict, fmt::format("pack {} is not removed", pack_id));
+        }
+        MS_TRY_VOID(connection.query(context, "DELETE FROM id_packs WHERE id = $1", {pack_id}));
+        return {};
+    };
+    return transact(context, SqlAccess::kWrite, "forget a pack", purge);
 }
 
 Result<std::vector<CompactionIntent>> SqlCatalogue::list_compaction_intents(

@@ -18,6 +18,11 @@ Result<PartInfo> read_part(SqlRows& rows, std::size_t row);
 /// Gives each part its objects, from the columns part_id, kind, object_key, bytes, xxh3.
 Result<> add_objects(std::vector<PartInfo>& parts, SqlRows& objects);
 
+/// What read_id_packs reads.
+inline constexpr std::string_view kIdPackColumns =
+    "id, object_key, bytes, xxh3, time_start_micros, time_end_micros";
+std::vector<IdPackInfo> read_id_packs(SqlRows& rows);
+
 /// `state` of an intent.
 inline constexpr std::string_view kPending = "pending";
 inline constexpr std::string_view kAbandoned = "abandoned";

@@ -141,6 +141,21 @@ constexpr std::string_view kObjectsInRange =
 
 }  // namespace
 
+std::vector<IdPackInfo> read_id_packs(SqlRows& rows) {
+    std::vector<IdPackInfo> packs;
+    packs.reserve(rows.size());
+    for (std::size_t row = 0; row < rows.size(); ++row) {
+        packs.push_back({.id = rows.take_text(row, 0),
+                         .object = {.kind = "id_pack",
+                                    .key = rows.take_text(row, 1),
+                                    .bytes = rows.integer(row, 2),
+                                    .xxh3 = static_cast<std::uint64_t>(rows.integer(row, 3))},
+                         .time_min_us = rows.integer(row, 4),
+                         .time_max_us = rows.integer(row, 5)});
+    }
+    return packs;
+}
+
 Result<PartInfo> read_part(SqlRows& rows, std::size_t row) {
     PartInfo part{.id = rows.take_text(row, 0),
                   .stream = StreamId{rows.take_text(row, 1)},
@@ -351,6 +366,7 @@ Result<> SqlCatalogue::delete_stream(const RequestContext& context,
             return stream_missing();
         }
         MS_TRY_VOID(connection.query(context, delete_parts_sql_, {rows.integer(0, 0), id.value}));
+        MS_TRY_VOID(connection.query(context, delete_id_packs_sql_, {id.value}));
         MS_TRY_VOID(
             connection.query(context,
                              fmt::format("UPDATE shards SET state = 3, deleted_at_micros = {}"
@@ -500,6 +516,13 @@ Result<StreamSnapshot> SqlCatalogue::snapshot(const RequestContext& context,
                connection.query(
                    context, fmt::format("SELECT {} {}", kPartColumns, kPartsInRange), range));
         MS_TRY(auto objects, connection.query(context, kObjectsInRange, range));
+        MS_TRY(auto packs,
+               connection.query(context,
+                                fmt::format("SELECT {} FROM id_packs WHERE stream_id = $1"
+                                            " AND NOT deleted AND time_end_micros >= $2"
+                                            " AND time_start_micros <= $3 ORDER BY id",
+                                            kIdPackColumns),
+                                range));
         MS_TRY(const auto total,
                connection.query(context,
                                 "SELECT COUNT(*) FROM parquet_file_meta"
@@ -514,6 +537,7 @@ Result<StreamSnapshot> SqlCatalogue::snapshot(const RequestContext& context,
             snapshot.parts.push_back(std::move(part));
         }
         MS_TRY_VOID(add_objects(snapshot.parts, objects));
+        snapshot.id_packs = read_id_packs(packs);
         snapshot.shards = std::move(shards);
         parts_total = total.integer(0, 0);
         return {};

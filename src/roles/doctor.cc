@@ -92,6 +92,7 @@ private:
     void open_both();
     void look_at_catalogue();
     void compare_log();
+    void look_at_id_packs(std::vector<std::string>& wrong);
     void look_at_parts();
     void look_at_part(const PartInfo& part, std::vector<std::string>& wrong);
     void check_part_row(const PartInfo& part, std::vector<std::string>& wrong) const;
@@ -381,6 +382,32 @@ void Examination::look_at_part(const PartInfo& part, std::vector<std::string>& w
     }
 }
 
+void Examination::look_at_id_packs(std::vector<std::string>& wrong) {
+    std::string after;
+    while (context_.check()) {
+        const auto packs = catalogue_->list_id_packs(context_, after, kPartsPerPage);
+        if (!packs) {
+            add(FindingLevel::kFail, "catalogue", packs.error().message());
+            return;
+        }
+        if (packs->empty()) {
+            return;
+        }
+        after = packs->back().id;
+        for (const auto& pack : *packs) {
+            keys_.insert(pack.object.key);
+            if (objects_.store == nullptr) {
+                continue;
+            }
+            ++objects_done_;
+            bytes_total_ += static_cast<std::uint64_t>(pack.object.bytes);
+            if (const auto problem = check_object(pack.object); !problem.empty()) {
+                wrong.push_back(fmt::format("pack {}: {}", pack.id, problem));
+            }
+        }
+    }
+}
+
 void Examination::look_at_parts() {
     if (catalogue_ == nullptr) {
         return;
@@ -410,6 +437,7 @@ void Examination::look_at_parts() {
             }
         }
     }
+    look_at_id_packs(wrong);
     add_all(FindingLevel::kFail, "objects", wrong);
     if (wrong.empty() && objects_.store != nullptr) {
         add(FindingLevel::kOk,
@@ -435,6 +463,14 @@ bool Examination::note_other_keys() {
         for (const auto& object : part.objects) {
             keys_.insert(object.key);
         }
+    }
+    const auto packs = catalogue_->list_removed_id_packs(context_, 0, kRemovedPartsMax);
+    if (!packs) {
+        add(FindingLevel::kFail, "catalogue", packs.error().message());
+        return false;
+    }
+    for (const auto& pack : *packs) {
+        keys_.insert(pack.object.key);
     }
     return note_intents().has_value();
 }

@@ -169,8 +169,9 @@ Result<> IndexRebuild::open_compactor() {
     options.scratch_directory = join_path(directory, "files");
     // Who has the lock knows that earlier runs are dead.
     const auto identity = lock_->identity();
-    options.replaces = identity.empty() ? "" : fmt::format("index-rebuild/{}/", identity);
-    options.holder = fmt::format("index-rebuild/{}/{:016x}", identity, random_.next_u64());
+    options.holder = {
+        .name = fmt::format("index-rebuild/{}/{:016x}", identity, random_.next_u64()),
+        .replaces = identity.empty() ? "" : fmt::format("index-rebuild/{}/", identity)};
     MS_TRY(compactor_,
            Compactor::make(
                options,

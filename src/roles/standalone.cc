@@ -379,8 +379,9 @@ Result<> StandaloneServer::open_compactor() {
     options.index_rows_max =
         std::min(options.index_rows_max, index_rows_for(config.memory_mb * kMegabyte));
     options.scratch_directory = resolve_path(config_, "compaction");
-    options.holder = owner_->holder();
-    options.replaces = owner_->directory();
+    options.holder = {.name = owner_->holder(), .replaces = owner_->directory()};
+    options.packer.parts_min = static_cast<std::size_t>(config.pack_parts_min);
+    options.packer.table_bytes_max = pack_table_bytes_for(config.memory_mb * kMegabyte);
     MS_TRY(compactor_,
            Compactor::make(
                options,

@@ -16,7 +16,8 @@ import sqlite3
 import subprocess
 import time
 
-from kill_plan import (AFTERWARDS, ALSO, AT_START, AT_STOP, BESIDE, ON_A_FULL_DISK, PRELUDES, WHILE_MERGING, WITH_MUCH, Step,
+from kill_plan import (AFTERWARDS, ALSO, AT_START, AT_STOP, BESIDE, ON_A_FULL_DISK, PRELUDES, WHILE_MERGING, WHILE_PACKING,
+                       WITH_MUCH, Step,
                        lookup, matches)
 from private_mount import PrivateMount
 from server_process import ServerProcess
@@ -26,6 +27,7 @@ from workload import Ledger, Writers, json_request, otlp_request
 SETTINGS = {"ingester.buffer_max_mb": 1, "ingester.flush_interval_secs": 1, "wal.segment_size_mb": 1, "wal.reserve_mb": 4,
             "compactor.interval_secs": 86400, "ingester.past_max_secs": 3153600000}
 MERGING = {"compactor.interval_secs": 1, "compactor.parts_min": 2, "compactor.cpu_percent": 100}
+PACKING = {"compactor.interval_secs": 1, "compactor.parts_min": 64, "compactor.pack_parts_min": 2, "compactor.cpu_percent": 100}
 GENERATION_KILLS, FULL_CHECK_EVERY, DIRECTORY_KILLS = 8, 24, 72
 PATIENCE_SECONDS, PROGRESS_EVERY = 6.0, 100
 SOME_ROWS, BACKLOG_ROWS = 500, 30_000
@@ -50,7 +52,7 @@ class Lane:
         self.directories, self.starts, self.scratch_streams = 0, 0, 0
         self.history = []  # Kills since the last check.
         self.server = self.mount = None
-        self.merging = False  # Whether the server merges parts all the time.
+        self.compaction = {}  # Settings: what the server does with parts all the time.
         self.ledgers = []
         self.leave_nothing()
 
@@ -99,12 +101,16 @@ class Lane:
         self.report["checks"] += 1
         self.history.clear()
 
+    @staticmethod
+    def compaction_for(step):
+        return MERGING if matches(step.name, WHILE_MERGING) else PACKING if matches(step.name, WHILE_PACKING) else {}
+
     # ---- starts and ends
 
     def launch(self, failpoints=""):
         self.starts += 1
         self.failpoints.unlink(missing_ok=True)
-        settings = {**SETTINGS, **(MERGING if self.merging else {})}
+        settings = {**SETTINGS, **self.compaction}
         flags = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
         armed = ["--failpoints", failpoints] if failpoints else []
         self.server = ServerProcess(self.data, [*flags, *self.place_arguments, *self.extra, *armed, "--failpoints-file",
@@ -215,26 +221,26 @@ class Lane:
             self.kill("random kill in a start")
             self.report["in_start"] += 1
             return
-        self.merging = self.random.random() < 0.5
+        self.compaction = self.random.choice(({}, MERGING, {**MERGING, "compactor.pack_parts_min": 2}, PACKING))
         self.start(self.kills_here % FULL_CHECK_EVERY == 0)
-        with self.load(self.random.uniform(0.02, 3.0 if self.merging else 0.8)):
+        with self.load(self.random.uniform(0.02, 3.0 if self.compaction else 0.8)):
             if self.server.process.poll() is not None:
                 raise Fault(f"the server ended by itself with {self.server.process.returncode}:\n{self.server.tail()}")
             self.kill("random kill")
         self.report["random"] += 1
 
     def kill_in_start(self, step):
-        self.merging = matches(step.name, WHILE_MERGING)
+        self.compaction = self.compaction_for(step)
         self.launch(step.spec)
         # What runs in the background passes its places when the server is ready already.
-        reached = not self.server.wait_ready(120) or self.ended(6.0 if self.merging else 2.0)
+        reached = not self.server.wait_ready(120) or self.ended(6.0 if self.compaction else 2.0)
         if reached:
             self.ended(1.0)  # Complains of another end.
         self.kill(str(step))
         return reached
 
     def kill_under_load(self, step):
-        self.merging = matches(step.name, WHILE_MERGING)
+        self.compaction = self.compaction_for(step)
         self.start()
         beside = lookup(BESIDE, step.name)
         sizes = (400,) if matches(step.name, WITH_MUCH) else (1, 1, 10, 100, 400)

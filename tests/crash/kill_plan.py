@@ -7,6 +7,7 @@ import dataclasses
 # Not of this test: name: (the reason, the path of the test that covers the place).
 ELSEWHERE = dict.fromkeys(("disk_cache_before_rename", "disk_cache_after_rename", "disk_cache_before_remove"),
                           ("is passed by queries only", "tests/e2e/test_caches.py"))
+ELSEWHERE["retention_id_pack_removed"] = ("comes when the longest query after a pack's end is over", "src/compaction/id_packer_test.cc")
 # On a small disk of their own, filled up under load. Left out, with a message, where there cannot be one.
 ON_A_FULL_DISK = ("wal_reserve_released",)
 # Code of one object store only.
@@ -47,6 +48,8 @@ BESIDE = {"ingest_stream_dropped": "drop_streams", "shard_": "drop_streams", "wa
           "wal_queue_created": "make_streams"}
 # Passed while parts are merged: the server looks for some every second. Half of the random kills are of such servers, too.
 WHILE_MERGING = ("compaction_", "catalogue_compaction_", "catalogue_part_replaced")
+# Passed while the ids of parts are packed: nothing is merged, every two parts get a pack, four packs become one.
+WHILE_PACKING = ("id_pack_", "catalogue_id_pack_")
 # Passed when segments of the log fill up: large requests come there sooner.
 WITH_MUCH = ("wal_before_rotate", "wal_segment_", "wal_spare_", "wal_before_unlink", "wal_after_unlink", "wal_rewrite_")
 

@@ -81,7 +81,7 @@ def test_a_second_query_needs_no_request(start, filled):
     assert all(entry["cache_hits"] > 0 for entry in second), second
     assert answers(server) == filled
     for series in ('cache_hits_total{cache="disk"}', 'cache_misses_total{cache="disk"}', 'cache_bytes{cache="disk"}',
-                   'cache_entries{cache="disk"}', 'cache_hits_total{cache="footer"}', 'cache_hits_total{cache="index_head"}',
+                   'cache_entries{cache="disk"}', 'cache_hits_total{cache="parsed_footer"}', 'cache_hits_total{cache="index_head"}',
                    'cache_bytes{cache="footer"}'):
         assert metric(server, series) > 0, series
     assert server.terminate() == 0

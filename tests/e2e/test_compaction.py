@@ -190,3 +190,51 @@ def test_without_merging(start):
         server.flush("app")
     time.sleep(3)  # Rounds of the compactor that must do nothing.
     assert server.query("SELECT count(*) FROM logs.app")["stats"]["parts_total"] == 4
+
+
+def test_an_id_asks_a_pack_of_many_parts(start):
+    packing = ("--set", "compactor.interval_secs=1", "--set", "compactor.parts_min=64", "--set", "compactor.pack_parts_min=6",
+               "--set", "compactor.cpu_percent=100")
+    server = start(*packing)
+    chance = random.Random(SEED)
+    print(f"MS_TEST_SEED={SEED}")
+    parts, ids = 12, {}
+    for part in range(parts):
+        rows = []
+        for seq in range(300):
+            trace = f"{chance.getrandbits(128):032x}"
+            ids.setdefault(trace, []).append(part * 1000 + seq)
+            rows.append({"seq": part * 1000 + seq, "trace_id": trace, "message": "an event"})
+        again = chance.choice(list(ids))  # Some traces are in several parts.
+        ids[again].append(part * 1000 + 999)
+        rows.append({"seq": part * 1000 + 999, "trace_id": again, "message": "once more"})
+        server.ingest("app", rows)
+        server.flush("app")
+    deadline = time.monotonic() + 120
+    while metric(server, "compactor_id_packs_total") < 1:
+        assert time.monotonic() < deadline, server.tail()
+        time.sleep(0.1)
+    assert server.terminate() == 0
+    # Another process, without packing, which has nothing in memory.
+    without = list(packing)
+    without[without.index("compactor.pack_parts_min=6")] = "compactor.pack_parts_min=0"
+    server = start(*without)
+    answer = server.query("SELECT count(*) FROM logs.app WHERE trace_id = 'absent'")
+    packed = answer["stats"]
+    assert answer["rows"] == [[0]] and packed["parts_total"] == packed["parts_skipped"] == parts, packed
+    assert packed["index_parts"] == parts and packed["object_gets"] <= 2, packed
+    for trace in chance.sample(list(ids), 40) + [trace for trace, rows in ids.items() if len(rows) > 1]:
+        answer = server.query(f"SELECT seq FROM logs.app WHERE trace_id = '{trace}' ORDER BY seq")
+        assert [row[0] for row in answer["rows"]] == sorted(ids[trace]), (SEED, trace, answer)
+        assert answer["stats"]["parts_skipped"] >= parts - len(ids[trace]) - 1, answer["stats"]
+    # A pack that is damaged rules nothing out.
+    (pack,) = server.data_dir.rglob("*.ids")
+    content = bytearray(pack.read_bytes())
+    content[len(content) // 2] ^= 1
+    pack.write_bytes(content)
+    assert server.terminate() == 0
+    server = start(*without)
+    for trace in chance.sample(list(ids), 10):
+        answer = server.query(f"SELECT seq FROM logs.app WHERE trace_id = '{trace}' ORDER BY seq")
+        assert [row[0] for row in answer["rows"]] == sorted(ids[trace]), (SEED, trace, answer)
+    assert "pack of ids is damaged" in server.tail(2000)

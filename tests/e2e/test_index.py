@@ -474,7 +474,7 @@ def test_the_stream_says_how_its_fields_are_indexed(start, corpus):
     assert (answer["index_parts_sampled"], answer["index_parts_missing"]) == (parts, 0), answer
     kinds = {name: [(use["kind"], use["parts"]) for use in uses] for name, uses in fields.items()}
     assert kinds["message"] == [("text", parts)] and kinds["level"] == [("exact", parts)], kinds
-    assert kinds["trace_id"] == [("filter", parts)] and kinds["n"] == [("none", parts)], kinds
+    assert kinds["trace_id"] == [("hashed", parts)] and kinds["n"] == [("none", parts)], kinds
     assert fields["level"][0]["distinct"] == len(LEVELS), fields["level"]
     index_bytes = sum(path.stat().st_size for path in server.data_dir.rglob("*.idx"))
     assert 0 < sum(use["bytes"] for uses in fields.values() for use in uses) < index_bytes

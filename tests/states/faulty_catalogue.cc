@@ -257,6 +257,27 @@ Result<> FaultyCatalogue::purge_part(const RequestContext& context, std::string_
     return run("purge_part", [&] { return base_.purge_part(context, part_id); });
 }
 
+Result<> FaultyCatalogue::commit_id_pack(const RequestContext& context,
+                                         const IdPackCommit& commit) {
+    return run("commit_id_pack", [&] { return base_.commit_id_pack(context, commit); });
+}
+
+Result<std::vector<IdPackInfo>> FaultyCatalogue::list_id_packs(const RequestContext& context,
+                                                               std::string_view after,
+                                                               std::int64_t packs_max) {
+    return run("list_id_packs", [&] { return base_.list_id_packs(context, after, packs_max); });
+}
+
+Result<std::vector<IdPackInfo>> FaultyCatalogue::list_removed_id_packs(
+    const RequestContext& context, std::int64_t grace_us, std::int64_t packs_max) {
+    return run("list_removed_id_packs",
+               [&] { return base_.list_removed_id_packs(context, grace_us, packs_max); });
+}
+
+Result<> FaultyCatalogue::purge_id_pack(const RequestContext& context, std::string_view pack_id) {
+    return run("purge_id_pack", [&] { return base_.purge_id_pack(context, pack_id); });
+}
+
 Result<> FaultyCatalogue::add_token(const RequestContext& context, const ApiToken& token) {
     return run("add_token", [&] { return base_.add_token(context, token); });
 }

@@ -119,6 +119,14 @@ public:
                                                      std::int64_t grace_us,
                                                      std::int64_t parts_max) override;
     Result<> purge_part(const RequestContext& context, std::string_view part_id) override;
+    Result<> commit_id_pack(const RequestContext& context, const IdPackCommit& commit) override;
+    Result<std::vector<IdPackInfo>> list_id_packs(const RequestContext& context,
+                                                  std::string_view after,
+                                                  std::int64_t packs_max) override;
+    Result<std::vector<IdPackInfo>> list_removed_id_packs(const RequestContext& context,
+                                                          std::int64_t grace_us,
+                                                          std::int64_t packs_max) override;
+    Result<> purge_id_pack(const RequestContext& context, std::string_view pack_id) override;
     Result<> add_token(const RequestContext& context, const ApiToken& token) override;
     Result<std::vector<ApiToken>> list_tokens(const RequestContext& context,
                                               const OrgId& org) override;

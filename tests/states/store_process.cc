@@ -69,8 +69,9 @@ Result<> StoreProcess::start() {
                           [](std::uint64_t) {}));
     CompactorOptions merging;
     merging.plan.parts_min = 2;
+    merging.packer.parts_min = 2;
     merging.scratch_directory = "data/compaction";
-    merging.holder = make_ulid(clock_.now(), random_);
+    merging.holder.name = make_ulid(clock_.now(), random_);
     MS_TRY(compactor_,
            Compactor::make(merging,
                            *faulty_catalogue,
@@ -290,6 +291,12 @@ Result<std::vector<std::string>> StoreProcess::leftovers() {
         MS_TRY(const auto snapshot,
                catalogue().snapshot(context_, stream.id, INT64_MIN, INT64_MAX, total));
         note(snapshot.parts);
+    }
+    MS_TRY(auto packs, catalogue().list_id_packs(context_, "", INT32_MAX));
+    MS_TRY(const auto removed_packs, catalogue().list_removed_id_packs(context_, 0, INT32_MAX));
+    packs.insert(packs.end(), removed_packs.begin(), removed_packs.end());
+    for (const auto& pack : packs) {
+        known.insert(pack.object.key);
     }
     MS_TRY(const auto removed, catalogue().list_removed_parts(context_, 0, INT32_MAX));
     note(removed);

@@ -53,7 +53,8 @@ class Ledger:
     def row_of(self, key):
         _, writer, sequence = key
         text = self.text_of(writer, sequence)
-        return {"writer": writer, "seq": sequence, "text": text, "crc": zlib.crc32(text.encode()),
+        crc = zlib.crc32(text.encode())
+        return {"writer": writer, "seq": sequence, "text": text, "crc": crc, "request_id": f"{sequence:x}-{crc:08x}",
                 f"field_{sequence % 11}": sequence % 3}
 
     def check(self, server, timeout=120, unanswered_ok=False):

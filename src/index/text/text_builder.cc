@@ -10,7 +10,7 @@ constexpr std::string_view kSpecialTerms[] = {kNullRowsTerm, kHashedRowsTerm, kL
 }  // namespace
 
 TextBuilder::TextBuilder(std::uint32_t rows, std::uint64_t table_seed)
-    : rows_(rows), terms_(table_seed), hashed_(rows) {
+    : rows_(rows), terms_(table_seed), hashed_(rows, 0) {
     static_assert(TokenScanner::kPaddingBytes >= TermTable::kPaddingBytes);
     for (const auto term : kSpecialTerms) {
         (void)terms_.add_name(term);
@@ -42,7 +42,7 @@ void TextBuilder::add(std::uint32_t row, std::string_view value) {
         if (token.size() > kTermBytesMax) [[unlikely]] {
             add_special(kLongRows, row);
         } else if (is_hashed_token(token)) {
-            hashed_.add(token, row);
+            hashed_.add(id_hash(token), row);
             add_special(kHashedRows, row);
         } else if (const auto id = terms_.add(token, row); id != TermTable::kSeen) {
             row_terms_.add(id);
@@ -59,23 +59,23 @@ std::size_t TextBuilder::capacity_bytes() const {
 }
 
 std::size_t TextBuilder::finish_bytes() const {
-    return hashed_.capacity_bytes() * 2 + text_encoder_bytes(terms_.size(), row_term_count_, rows_);
+    return hashed_.finish_bytes() + text_encoder_bytes(terms_.size(), row_term_count_, rows_);
 }
 
 BuiltField TextBuilder::finish() {
     skip_to(rows_);
     BuiltField built{.kind = FieldIndexKind::kText, .present_rows = present_rows_};
-    auto table = std::move(hashed_).encode(built.text);
+    auto table = std::move(hashed_).finish(built.hashes);
     auto encoded = encode_terms(terms_, row_terms_, rows_);
     built.text.terms = encoded.terms;
     built.text.patterns = encoded.patterns;
     built.text.odd_case = encoded.odd_case;
-    built.distinct = encoded.tokens + built.text.hashed;
+    built.distinct = encoded.tokens + built.hashes.entries;
     built.areas.emplace_back(AreaKind::kDictionary, std::move(encoded.dictionary));
     built.areas.emplace_back(AreaKind::kDictionaryIndex, std::move(encoded.dictionary_index));
     built.areas.emplace_back(AreaKind::kPostings, std::move(encoded.postings));
     built.areas.emplace_back(AreaKind::kPatternIndex, std::move(encoded.pattern_index));
-    built.areas.emplace_back(AreaKind::kHashes, std::move(table.table));
+    built.areas.emplace_back(AreaKind::kHashes, std::move(table.hashes));
     built.areas.emplace_back(AreaKind::kHashIndex, std::move(table.index));
     return built;
 }

@@ -1,7 +1,7 @@
 #pragma once
 
 #include "index/field_builder.h"
-#include "index/text/hashed_tokens.h"
+#include "index/hash_table.h"
 #include "index/text/term_table.h"
 #include "index/tokens.h"
 
@@ -30,7 +30,7 @@ private:
     TokenScanner scanner_;
     TermTable terms_;
     RowTerms row_terms_;
-    HashedTokens hashed_;
+    HashTableBuilder hashed_;
 };
 
 }  // namespace molesignal

@@ -5,7 +5,7 @@
 #include <numeric>
 
 #include "index/coding.h"
-#include "index/text/hashed_tokens.h"
+#include "index/hash_table.h"
 #include "index/tokens.h"
 
 namespace molesignal {
@@ -228,20 +228,13 @@ Result<RowSet> TextLookup::rows_of_term(std::string_view term) {
 }
 
 Result<RowSelection> TextLookup::hashed(std::string_view token) {
-    const auto& shape = field_.text;
-    if (shape.hashes_dropped) {
+    if (field_.hashes.is_dropped) {
         MS_TRY(auto any, rows_of_term(kHashedRowsTerm));
         return RowSelection{std::move(any), false};
     }
-    if (shape.hashed == 0) {
-        return RowSelection::none(rows());
-    }
-    const auto hash = token_hash(token);
-    MS_TRY(const auto index, areas_.read_all(*field_.area(AreaKind::kHashIndex)));
-    MS_TRY(const auto bucket, find_hash_bucket(index, shape, hash));
-    MS_TRY(const auto bytes,
-           areas_.read(*field_.area(AreaKind::kHashes), {bucket.begin, bucket.end}));
-    MS_TRY(auto found, find_hashed_rows(bytes, bucket.entries, shape, hash, rows()));
+    const auto hash = id_hash(token);
+    MS_TRY(auto found,
+           find_hashed_rows(field_, field_.hashes, areas_, std::span(&hash, 1), rows()));
     const bool none = found.is_none();
     return RowSelection{std::move(found), none};
 }

@@ -121,6 +121,7 @@ Result<std::shared_ptr<const ScanSource>> QueryStreams::take_snapshot(const Requ
     source->start_us = range_.start_us;
     source->end_us = range_.end_us;
     source->parts = std::move(snapshot.parts);
+    source->id_packs = std::move(snapshot.id_packs);
     counters_.parts_total += parts_total;
     return std::shared_ptr<const ScanSource>(std::move(source));
 }

@@ -39,8 +39,9 @@ struct ScanCounters {
 /// stream. Immutable while the query runs.
 struct ScanSource {
     StreamInfo stream;
-    StreamSchema schema;          ///< With the hot rows' fields.
-    std::vector<PartInfo> parts;  ///< Those that overlap the query's time range, newest first.
+    StreamSchema schema;               ///< With the hot rows' fields.
+    std::vector<PartInfo> parts;       ///< Those that overlap the query's time range, newest first.
+    std::vector<IdPackInfo> id_packs;  ///< That may be of some of them.
     HotSnapshot hot;
     std::int64_t start_us = INT64_MIN;
     std::int64_t end_us = INT64_MAX;

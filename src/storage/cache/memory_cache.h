@@ -17,11 +17,12 @@ namespace molesignal {
 
 /// What of an object is kept in memory; each kind has one type of value.
 enum class CachedKind : std::uint8_t {
-    kFooter = 0,      ///< The end of a Parquet object.
-    kIndexHead = 1,   ///< An opened index.
-    kIndexBlock = 2,  ///< A block of an index.
+    kFooter = 0,        ///< The end of a Parquet object.
+    kIndexHead = 1,     ///< An opened index.
+    kIndexBlock = 2,    ///< A block of an index.
+    kParsedFooter = 3,  ///< A footer as the reader of Parquet parses it.
 };
-inline constexpr std::size_t kCachedKinds = 3;
+inline constexpr std::size_t kCachedKinds = 4;
 
 /// Footers and index blocks in memory, of all queries, within one budget.
 ///

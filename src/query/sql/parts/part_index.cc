@@ -17,6 +17,11 @@ IndexRanges ranges_of(InstanceState& state, const ObjectName& object) {
     return {*state.reader, state.context, state.counters, object};
 }
 
+ObjectName name_of(const PartObject& object) {
+    return {
+        .key = object.key, .bytes = static_cast<std::uint64_t>(object.bytes), .xxh3 = object.xxh3};
+}
+
 void log_unusable(const std::string& key, const Error& error) {
     if (error.code() == ErrorCode::kCorruption || error.code() == ErrorCode::kNotFound) {
         log_error("the index of a part is damaged; the part is read without it",
@@ -26,16 +31,49 @@ void log_unusable(const std::string& key, const Error& error) {
 
 }  // namespace
 
+void PartIndex::read_ahead(InstanceState& state, const PartInfo& part) {
+    if (!state.reader->reads_ahead()) {
+        return;
+    }
+    const auto values = std::ranges::find(part.objects, "values", &PartObject::kind);
+    for (const auto& object : part.objects) {
+        if (object.kind != "index" && object.kind != "values") {
+            continue;
+        }
+        const auto name = name_of(object);
+        const bool is_asked = values == part.objects.end() || &object == &*values;
+        auto* const memory = state.reader->memory();
+        const bool is_open =
+            memory != nullptr &&
+            memory->find({.object = ObjectHash::of(object.key), .kind = CachedKind::kIndexHead},
+                         MemoryCache::Look::kAgain) != nullptr;
+        if (!is_asked || is_open) {
+            continue;
+        }
+        RequestContext context;
+        std::shared_ptr<ScanCounters> counters;
+        {
+            const MutexLock lock(state.mutex);
+            context = state.context;
+            counters = state.counters;
+        }
+        const auto bytes = std::min<std::uint64_t>(name.bytes, kSidecarTailBytes);
+        state.reader->read_ahead(
+            context, name, name.bytes - bytes, bytes, [counters](const ReadTally& tally) {
+                if (counters != nullptr) {
+                    counters->add(tally);
+                }
+            });
+    }
+}
+
 std::optional<PartIndex> PartIndex::find(InstanceState& state, const PartInfo& part) {
     PartIndex index(state);
     for (const auto& object : part.objects) {
         if (object.kind != "index" && object.kind != "values") {
             continue;
         }
-        Segment segment{.object = {.key = object.key,
-                                   .bytes = static_cast<std::uint64_t>(object.bytes),
-                                   .xxh3 = object.xxh3},
-                        .reader = nullptr};
+        Segment segment{.object = name_of(object), .reader = nullptr};
         if (object.kind == "values") {
             index.values_ = std::move(segment);
         } else {

@@ -20,6 +20,9 @@ public:
     /// outlives the index.
     static std::optional<PartIndex> find(InstanceState& state, const PartInfo& part);
 
+    /// Begins to fetch what find() reads of the part, where that takes long: of a remote store.
+    static void read_ahead(InstanceState& state, const PartInfo& part);
+
     /// The rows that answer `query`; where an index turns out to be damaged all, not exactly.
     RowSelection select(const IndexQuery& query);
 

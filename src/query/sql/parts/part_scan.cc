@@ -14,6 +14,8 @@
 #include "query/sql/duckdb_types.h"
 #include "query/sql/engine_instance.h"
 #include "query/sql/parts/index_conditions.h"
+#include "query/sql/parts/pack_lookup.h"
+#include "query/sql/parts/parsed_footers.h"
 #include "query/sql/parts/part_index.h"
 #include "query/sql/parts/part_pruning.h"
 
@@ -217,12 +219,14 @@ private:
             return false;
         }
         Parts found;
-        std::int64_t asked = 0;
         std::int64_t left = 0;
-        for (const auto& chosen : kept) {
+        auto asked = drop_ruled_out(questions, kept);
+        for (std::size_t i = 0; i < kept.size(); ++i) {
+            const auto& chosen = kept[i];
             if (context.interrupted) {
                 throw duckdb::InterruptException();
             }
+            read_indexes_ahead(kept, i);
             auto rows = rows_by_index(chosen, questions);
             if (!rows.has_value()) {
                 found.push_back(chosen);
@@ -243,6 +247,33 @@ private:
         state_->note_index(asked, left, answered);
         kept = std::move(found);
         return true;
+    }
+
+    /// Has a few of the next parts' indexes fetched while part `at` is asked.
+    void read_indexes_ahead(const Parts& parts, std::size_t at) const {
+        constexpr std::size_t kAhead = 8;
+        const QueryMemory::Scope uncounted(nullptr);
+        const auto begin = at == 0 ? 1 : at + kAhead;
+        for (auto next = begin; next <= at + kAhead && next < parts.size(); ++next) {
+            PartIndex::read_ahead(*state_, *parts[next].part);
+        }
+    }
+
+    /// Drops the parts that packs of ids rule out; returns how many.
+    std::int64_t drop_ruled_out(const std::vector<Question>& questions, Parts& kept) const {
+        // To ask fewer parts is cheaper than to open a pack.
+        constexpr std::size_t kWorthwhileParts = 3;
+        if (kept.size() < kWorthwhileParts || source_->id_packs.empty()) {
+            return 0;
+        }
+        const QueryMemory::Scope uncounted(nullptr);
+        std::vector<const IndexCondition*> conditions;
+        for (const auto& question : questions) {
+            conditions.push_back(&question.condition);
+        }
+        const auto ruled_out = parts_ruled_out_by_packs(*state_, *source_, conditions);
+        return static_cast<std::int64_t>(std::erase_if(
+            kept, [&](const auto& chosen) { return ruled_out.contains(chosen.part->id); }));
     }
 
     /// Nothing: the part has no index.
@@ -361,6 +392,16 @@ public:
         }
         return MultiFileReader::InitializeGlobalState(
             context, options, bind_data, files, columns, column_ids);
+    }
+
+    using MultiFileReader::CreateReader;
+    duckdb::shared_ptr<duckdb::BaseFileReader> CreateReader(
+        duckdb::ClientContext& context,
+        duckdb::GlobalTableFunctionState&,
+        const duckdb::OpenFileInfo& file,
+        duckdb::idx_t,
+        const duckdb::MultiFileBindData&) override {
+        return open_part_file(context, file, *state_);
     }
 
     duckdb::ReaderInitializeType InitializeReader(

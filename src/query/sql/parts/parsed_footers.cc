@@ -1,0 +1,109 @@
+#include "query/sql/parts/parsed_footers.h"
+
+#include <utility>
+
+#include <parquet_file_metadata_cache.hpp>
+
+namespace molesignal {
+namespace {
+
+using duckdb::ParquetFileMetadataCache;
+using duckdb::ParquetReader;
+
+constexpr std::string_view kScheme = "ms://";
+
+std::size_t bytes_of(const std::string& text) {
+    return text.capacity() > 15 ? text.capacity() : 0;
+}
+
+/// About what a parsed footer takes.
+std::size_t bytes_of(const duckdb_parquet::FileMetaData& footer) {
+    auto bytes = sizeof footer + footer.schema.capacity() * sizeof(duckdb_parquet::SchemaElement);
+    for (const auto& pair : footer.key_value_metadata) {
+        bytes += sizeof pair + bytes_of(pair.key) + bytes_of(pair.value);
+    }
+    for (const auto& group : footer.row_groups) {
+        bytes += sizeof group + group.columns.capacity() * sizeof(duckdb_parquet::ColumnChunk);
+        for (const auto& column : group.columns) {
+            const auto& chunk = column.meta_data;
+            const auto& values = chunk.statistics;
+            bytes += chunk.encodings.capacity() * sizeof(duckdb_parquet::Encoding::type) +
+                     chunk.encoding_stats.capacity() * sizeof(duckdb_parquet::PageEncodingStats) +
+                     bytes_of(values.min) + bytes_of(values.max) + bytes_of(values.min_value) +
+                     bytes_of(values.max_value);
+            for (const auto& name : chunk.path_in_schema) {
+                bytes += sizeof name + bytes_of(name);
+            }
+        }
+    }
+    return bytes;
+}
+
+/// A footer that belongs to no query: made for nobody, so freed for nobody.
+struct ParsedFooter {
+    duckdb::shared_ptr<ParquetFileMetadataCache> metadata;
+    QueryMemory* charged = nullptr;  ///< The query that it counts for, if no cache keeps it.
+    std::int64_t bytes = 0;
+
+    ParsedFooter() = default;
+    ParsedFooter(const ParsedFooter&) = delete;
+    ParsedFooter& operator=(const ParsedFooter&) = delete;
+    ~ParsedFooter() {
+        const QueryMemory::Scope uncounted(nullptr);
+        metadata.reset();
+        if (charged != nullptr) {
+            charged->release(bytes);
+        }
+    }
+};
+using KeptFooter = std::shared_ptr<const ParsedFooter>;
+
+KeptFooter parse(duckdb::ClientContext& context,
+                 const duckdb::OpenFileInfo& file,
+                 InstanceState& state,
+                 const MemoryCache::Key& key) {
+    const QueryMemory::Scope uncounted(nullptr);
+    auto footer = std::make_shared<ParsedFooter>();
+    footer->metadata = ParquetReader(context, file, duckdb::ParquetOptions(context)).metadata;
+    const auto bytes = bytes_of(*footer->metadata->metadata);
+    auto* const cache = state.reader->memory();
+    if (cache != nullptr) {
+        cache->keep(key, footer, bytes);
+        if (cache->find(key, MemoryCache::Look::kAgain) != nullptr) {
+            return footer;
+        }
+    }
+    if (!state.memory->charge(static_cast<std::int64_t>(bytes))) {
+        throw duckdb::OutOfMemoryException("no memory for %llu bytes of a footer", bytes);
+    }
+    footer->charged = state.memory;
+    footer->bytes = static_cast<std::int64_t>(bytes);
+    return footer;
+}
+
+}  // namespace
+
+duckdb::shared_ptr<ParquetReader> open_part_file(duckdb::ClientContext& context,
+                                                 const duckdb::OpenFileInfo& file,
+                                                 InstanceState& state) {
+    const MemoryCache::Key key{
+        .object = ObjectHash::of(std::string_view(file.path).substr(kScheme.size())),
+        .kind = CachedKind::kParsedFooter};
+    KeptFooter footer;
+    if (auto* const cache = state.reader->memory(); cache != nullptr) {
+        footer = std::static_pointer_cast<const ParsedFooter>(cache->find(key));
+    }
+    if (footer == nullptr) {
+        footer = parse(context, file, state, key);
+    }
+    auto* const metadata = footer->metadata.get();
+    duckdb::shared_ptr<ParquetFileMetadataCache> shared(
+        metadata, [kept = std::move(footer)](ParquetFileMetadataCache*) mutable {
+            const QueryMemory::Scope uncounted(nullptr);
+            kept = nullptr;
+        });
+    return duckdb::make_shared_ptr<ParquetReader>(
+        context, file, duckdb::ParquetOptions(context), std::move(shared));
+}
+
+}  // namespace molesignal
