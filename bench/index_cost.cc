@@ -165,7 +165,7 @@ void print_sizes(const Part& part) {
             std::printf(" terms %llu patterns %llu hashed %llu",
                         static_cast<unsigned long long>(field.text.terms),
                         static_cast<unsigned long long>(field.text.patterns),
-                        static_cast<unsigned long long>(field.text.hashed));
+                        static_cast<unsigned long long>(field.hashes.entries));
         }
         std::printf("\n");
         for (const auto& area : field.areas) {
