@@ -6,10 +6,14 @@
 // the functions of their neighbours.
 #include <algorithm>
 #include <array>
+#include <cstdint>
+#include <optional>
+#include <string_view>
 
 #include <duckdb.hpp>
 #include <duckdb/catalog/catalog.hpp>
 #include <duckdb/catalog/catalog_entry/scalar_function_catalog_entry.hpp>
+#include <duckdb/common/enums/date_part_specifier.hpp>
 #include <duckdb/function/cast/cast_function_set.hpp>
 #include <duckdb/main/config.hpp>
 
@@ -54,6 +58,108 @@ void take_function(duckdb::ScalarFunction& zoned, const duckdb::ScalarFunctionSe
     }
 }
 
+/// Buckets of times, in microseconds: some bucket begins at `origin`.
+struct Buckets {
+    std::int64_t width = 0;
+    std::int64_t origin = 0;
+};
+
+/// The begin of a time's bucket. Rows that follow each other are mostly in one bucket, so most cost
+/// two comparisons.
+class BucketOf {
+public:
+    explicit BucketOf(const Buckets& buckets) : width_(buckets.width), origin_(buckets.origin) {}
+    /// Whether the arithmetic cannot overflow.
+    static bool is_ordinary(std::int64_t time) {
+        constexpr std::int64_t kLimit = std::int64_t{1} << 61U;
+        return time > -kLimit && time < kLimit;
+    }
+    std::int64_t operator()(std::int64_t time) {
+        if (time < begin_ || time - begin_ >= width_) {
+            const auto distance = time - origin_;
+            const auto rest = distance % width_;
+            begin_ = time - (rest < 0 ? rest + width_ : rest);
+        }
+        return begin_;
+    }
+
+private:
+    std::int64_t width_;
+    std::int64_t origin_;
+    std::int64_t begin_ = INT64_MAX;
+};
+
+/// The buckets of time_bucket if all rows have the same width, of less than a month and more than
+/// nothing.
+std::optional<Buckets> buckets_of_width(duckdb::Vector& widths) {
+    constexpr std::int64_t kMonday = 946'857'600'000'000;  // 2000-01-03.
+    constexpr std::int64_t kWidthMax = std::int64_t{1} << 60U;
+    constexpr std::int64_t kDaysMax = kWidthMax / duckdb::Interval::MICROS_PER_DAY / 2;
+    if (widths.GetVectorType() != duckdb::VectorType::CONSTANT_VECTOR ||
+        duckdb::ConstantVector::IsNull(widths)) {
+        return std::nullopt;
+    }
+    const auto width = *duckdb::ConstantVector::GetData<duckdb::interval_t>(widths);
+    if (width.months != 0 || width.days < 0 || width.days > kDaysMax || width.micros < 0 ||
+        width.micros > kWidthMax / 2) {
+        return std::nullopt;
+    }
+    const auto micros = width.days * duckdb::Interval::MICROS_PER_DAY + width.micros;
+    return micros > 0 ? std::optional(Buckets{.width = micros, .origin = kMonday}) : std::nullopt;
+}
+
+/// The buckets of date_trunc if all rows have the same part, of equal lengths.
+std::optional<Buckets> buckets_of_part(duckdb::Vector& parts) {
+    constexpr std::int64_t kMonday = 4 * duckdb::Interval::MICROS_PER_DAY;  // 1970-01-05.
+    duckdb::DatePartSpecifier part{};
+    if (parts.GetVectorType() != duckdb::VectorType::CONSTANT_VECTOR ||
+        duckdb::ConstantVector::IsNull(parts) ||
+        !duckdb::TryGetDatePartSpecifier(
+            duckdb::ConstantVector::GetData<duckdb::string_t>(parts)->GetString(), part)) {
+        return std::nullopt;
+    }
+    switch (part) {
+        case duckdb::DatePartSpecifier::SECOND:
+            return Buckets{.width = duckdb::Interval::MICROS_PER_SEC};
+        case duckdb::DatePartSpecifier::MINUTE:
+            return Buckets{.width = duckdb::Interval::MICROS_PER_MINUTE};
+        case duckdb::DatePartSpecifier::HOUR:
+            return Buckets{.width = duckdb::Interval::MICROS_PER_HOUR};
+        case duckdb::DatePartSpecifier::DAY:
+            return Buckets{.width = duckdb::Interval::MICROS_PER_DAY};
+        case duckdb::DatePartSpecifier::WEEK:
+            return Buckets{.width = 7 * duckdb::Interval::MICROS_PER_DAY, .origin = kMonday};
+        default:
+            return std::nullopt;
+    }
+}
+
+/// time_bucket or date_trunc into constant buckets and of ordinary times; `general` does the rest.
+void run_buckets(std::optional<Buckets> (*buckets_of)(duckdb::Vector&),
+                 const duckdb::scalar_function_t& general,
+                 duckdb::DataChunk& arguments,
+                 duckdb::ExpressionState& state,
+                 duckdb::Vector& result) {
+    const auto buckets = buckets_of(arguments.data[0]);
+    if (!buckets.has_value()) {
+        general(arguments, state, result);
+        return;
+    }
+    BucketOf bucket_of(*buckets);
+    bool is_ordinary = true;
+    duckdb::UnaryExecutor::Execute<duckdb::timestamp_t, duckdb::timestamp_t>(
+        arguments.data[1], result, arguments.size(), [&](duckdb::timestamp_t time) {
+            if (!BucketOf::is_ordinary(time.value)) [[unlikely]] {
+                is_ordinary = false;
+                return time;
+            }
+            return duckdb::timestamp_t(bucket_of(time.value));
+        });
+    if (!is_ordinary) {
+        general(arguments, state, result);
+    }
+}
+
 void replace_overloads(duckdb::ClientContext& context, const char* name) {
     auto& entry =
         duckdb::Catalog::GetSystemCatalog(context).GetEntry<duckdb::ScalarFunctionCatalogEntry>(
@@ -62,6 +168,18 @@ void replace_overloads(duckdb::ClientContext& context, const char* name) {
         // A zone of its own as text ends the comparison: its overload has no neighbour.
         if (std::ranges::any_of(overload.arguments, has_zone)) {
             take_function(overload, entry.functions);
+        }
+        const bool is_bucket = name == std::string_view("time_bucket");
+        const bool makes_buckets = (is_bucket || name == std::string_view("date_trunc") ||
+                                    name == std::string_view("datetrunc")) &&
+                                   overload.arguments.size() == 2 &&
+                                   has_zone(overload.arguments.back());
+        if (makes_buckets) {
+            const auto buckets_of = is_bucket ? buckets_of_width : buckets_of_part;
+            overload.function = [buckets_of, general = overload.function](
+                                    auto& arguments, auto& state, auto& result) {
+                run_buckets(buckets_of, general, arguments, state, result);
+            };
         }
     }
 }
