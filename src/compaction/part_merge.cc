@@ -264,7 +264,7 @@ private:
     std::int64_t pending_time_ns_ = 0;
 };
 
-/// The columns of all inputs. A text has dictionaries if those with most of the rows have.
+/// The columns of all inputs. A column has dictionaries if those with most of the rows have.
 std::vector<PartFileColumn> merged_columns(std::vector<PartInput>& inputs) {
     std::map<std::int32_t, PartFileColumn> columns;
     std::map<std::int32_t, std::int64_t> coded_rows;

@@ -97,19 +97,19 @@ public:
 
     Result<> open(const PartWriterOptions& options) {
         auto fields = own_part_fields();
-        std::vector<std::string> delta_columns;
+        std::vector<ManyValuedColumn> many_valued;
         for (std::size_t i = 0; i < columns_.size(); ++i) {
             fields.push_back(part_field(
                 names_[i], part_column_type(columns_[i].type), true, columns_[i].id.value));
-            if (is_variable_width(columns_[i].type) && !columns_[i].coded) {
-                delta_columns.push_back(names_[i]);
+            if (!columns_[i].coded && columns_[i].type != FieldType::kBool) {
+                many_valued.push_back({names_[i], columns_[i].type});
             }
         }
         auto opened =
             parquet::arrow::FileWriter::Open(*arrow::schema(std::move(fields)),
                                              &pool_,
                                              stream_,
-                                             part_properties(options, delta_columns, pool_));
+                                             part_properties(options, many_valued, pool_));
         if (!opened.ok()) {
             return failed(opened.status());
         }

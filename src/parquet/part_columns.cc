@@ -78,6 +78,10 @@ PartColumn::PartColumn(std::string column_name,
       type_(type),
       views_(std::move(views)),
       bounds_(type) {
+    if (!is_variable_width(type_)) {
+        coded_ = may_code && has_few_numbers(rows);
+        return;
+    }
     // A chunk may have given its dictionary up, because it is small or its values come in another
     // order: most of the rows decide.
     std::uint64_t coded_rows = 0;
@@ -88,11 +92,31 @@ PartColumn::PartColumn(std::string column_name,
             (view->encoding == HotEncoding::kDictionary ? coded_rows : plain_rows) += values;
         }
     }
-    coded_ = may_code && is_variable_width(type_) && type_ != FieldType::kBytes &&
-             coded_rows > plain_rows;
+    coded_ = may_code && type_ != FieldType::kBytes && coded_rows > plain_rows;
     if (coded_) {
         build_dictionary(rows);
     }
+}
+
+/// Of some of the rows: a dictionary of numbers pays while values repeat.
+bool PartColumn::has_few_numbers(std::span<const RowRef> rows) const {
+    constexpr std::size_t kSampleMax = 2'048;
+    constexpr std::size_t kSampleMin = 64;
+    if (type_ == FieldType::kBool) {
+        return true;
+    }
+    std::vector<std::uint64_t> sample;
+    const auto step = std::max<std::size_t>(1, rows.size() / kSampleMax);
+    for (std::size_t i = 0; i < rows.size() && sample.size() < kSampleMax; i += step) {
+        const auto* view = views_[rows[i].chunk()];
+        const auto slot = view == nullptr ? HotColumnView::kNoSlot : view->slot(rows[i].row());
+        if (slot != HotColumnView::kNoSlot) {
+            sample.push_back(view->fixed[slot]);
+        }
+    }
+    std::ranges::sort(sample);
+    const auto distinct = sample.size() - std::ranges::unique(sample).size();
+    return sample.size() < kSampleMin || distinct * 4 < sample.size();
 }
 
 bool PartColumn::has_value(std::span<const HotColumnView* const> views,
@@ -148,7 +172,8 @@ void PartColumn::build_dictionary(std::span<const RowRef> rows) {
 }
 
 std::shared_ptr<arrow::DataType> PartColumn::arrow_type() const {
-    return coded_ ? arrow::dictionary(arrow::int32(), arrow::utf8()) : part_column_type(type_);
+    return coded_ && is_variable_width(type_) ? arrow::dictionary(arrow::int32(), arrow::utf8())
+                                              : part_column_type(type_);
 }
 
 std::shared_ptr<arrow::Array> PartColumn::gather(std::span<const RowRef> rows) {

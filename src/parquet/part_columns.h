@@ -44,7 +44,8 @@ public:
     const std::string& name() const { return name_; }
     FieldId id() const { return id_; }
     FieldType type() const { return type_; }
-    /// Whether arrays have a dictionary. Decided once for the part.
+    /// Whether the column is worth a dictionary: texts, whose arrays have it then, and numbers of
+    /// few values. Decided once for the part.
     bool coded() const { return coded_; }
     std::shared_ptr<arrow::DataType> arrow_type() const;
 
@@ -62,6 +63,7 @@ private:
     std::shared_ptr<arrow::Array> gather_coded(std::span<const RowRef> rows,
                                                const SlotLookup& slots);
     void build_dictionary(std::span<const RowRef> rows);
+    bool has_few_numbers(std::span<const RowRef> rows) const;
 
     arrow::MemoryPool& pool_;
     std::string name_;

@@ -88,7 +88,7 @@ std::string PartColumnNames::take(const std::string& field, FieldType type) {
 
 std::shared_ptr<parquet::WriterProperties> part_properties(
     const PartWriterOptions& options,
-    const std::vector<std::string>& delta_columns,
+    const std::vector<ManyValuedColumn>& many_valued,
     arrow::MemoryPool& pool) {
     parquet::WriterProperties::Builder builder;
     builder.compression(parquet::Compression::ZSTD)
@@ -102,9 +102,12 @@ std::shared_ptr<parquet::WriterProperties> part_properties(
         const std::string path(name);
         builder.disable_dictionary(path)->encoding(path, parquet::Encoding::DELTA_BINARY_PACKED);
     }
-    for (const auto& name : delta_columns) {
-        builder.disable_dictionary(name)->encoding(name,
-                                                   parquet::Encoding::DELTA_LENGTH_BYTE_ARRAY);
+    for (const auto& column : many_valued) {
+        const auto encoding =
+            is_variable_width(column.type)       ? parquet::Encoding::DELTA_LENGTH_BYTE_ARRAY
+            : column.type == FieldType::kFloat64 ? parquet::Encoding::BYTE_STREAM_SPLIT
+                                                 : parquet::Encoding::DELTA_BINARY_PACKED;
+        builder.disable_dictionary(column.name)->encoding(column.name, encoding);
     }
     return builder.build();
 }

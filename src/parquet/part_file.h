@@ -105,10 +105,17 @@ private:
     std::vector<std::string> taken_;  ///< Sorted.
 };
 
-/// `delta_columns`: texts with many values, by their names in the file.
+/// A column with many values, by its name in the file.
+struct ManyValuedColumn {
+    std::string name;
+    FieldType type = FieldType::kString;
+};
+
+/// `many_valued`: columns without dictionaries. Numbers and times are packed by their distances,
+/// floats by their bytes: less than a dictionary of as many entries and quicker to read.
 std::shared_ptr<parquet::WriterProperties> part_properties(
     const PartWriterOptions& options,
-    const std::vector<std::string>& delta_columns,
+    const std::vector<ManyValuedColumn>& many_valued,
     arrow::MemoryPool& pool);
 
 /// What goes into the file's metadata.

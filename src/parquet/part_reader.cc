@@ -130,7 +130,8 @@ public:
         MS_TRY_VOID(find_columns(schema));
         parquet::ArrowReaderProperties arrow_properties(false);
         for (std::size_t i = 0; i < columns_.size(); ++i) {
-            arrow_properties.set_read_dictionary(file_columns_[i], columns_[i].coded);
+            arrow_properties.set_read_dictionary(
+                file_columns_[i], columns_[i].coded && is_variable_width(columns_[i].type));
         }
         auto built = builder.memory_pool(pool_.get())->properties(arrow_properties)->Build();
         if (!built.ok()) {
@@ -236,7 +237,7 @@ private:
             column.type = variant->type;
         }
         for (int group = 0; group < metadata_->num_row_groups() && !column.coded; ++group) {
-            column.coded = is_variable_width(column.type) && column.type != FieldType::kBytes &&
+            column.coded = column.type != FieldType::kBytes &&
                            metadata_->RowGroup(group)->ColumnChunk(index)->has_dictionary_page();
         }
         columns_.push_back(std::move(column));

@@ -20,7 +20,7 @@ struct PartFileColumn {
     FieldId id;
     std::string field;  ///< The field's name, not the column's in the file.
     FieldType type = FieldType::kString;
-    bool coded = false;  ///< Some of its row groups have a dictionary.
+    bool coded = false;  ///< Some of its row groups have a dictionary; not of bytes.
 };
 
 /// Rows of a part, at most HotChunk::kRowsMax, for a writer. `rows.shard` and

@@ -103,13 +103,13 @@ public:
     }
 
     std::shared_ptr<parquet::WriterProperties> properties(const PartWriterOptions& options) const {
-        std::vector<std::string> delta_columns;
+        std::vector<ManyValuedColumn> many_valued;
         for (const auto& column : columns_) {
-            if (is_variable_width(column.type()) && !column.coded()) {
-                delta_columns.push_back(column.name());
+            if (!column.coded()) {
+                many_valued.push_back({column.name(), column.type()});
             }
         }
-        return part_properties(options, delta_columns, pool_);
+        return part_properties(options, many_valued, pool_);
     }
 
     /// Writes `rows` as one row group, column after column, so that one is in memory at a time.

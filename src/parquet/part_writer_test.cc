@@ -2,6 +2,8 @@
 
 #include <bit>
 #include <cmath>
+#include <map>
+#include <set>
 
 #include <arrow/api.h>
 #include <arrow/io/memory.h>
@@ -66,6 +68,23 @@ protected:
         EXPECT_TRUE(table.ok()) << table.status().ToString();
         return *(*table)->CombineChunks();
     }
+    /// The encodings of each column in the first row group.
+    static std::map<std::string, std::set<parquet::Encoding::type>> encodings_of(
+        const WrittenPart& part) {
+        const auto buffer =
+            std::make_shared<arrow::Buffer>(reinterpret_cast<const std::uint8_t*>(part.file.data()),
+                                            static_cast<std::int64_t>(part.file.size()));
+        const auto file =
+            parquet::ParquetFileReader::Open(std::make_shared<arrow::io::BufferReader>(buffer));
+        std::map<std::string, std::set<parquet::Encoding::type>> encodings;
+        const auto group = file->metadata()->RowGroup(0);
+        for (int i = 0; i < group->num_columns(); ++i) {
+            const auto chunk = group->ColumnChunk(i);
+            const auto& used = chunk->encodings();
+            encodings[chunk->path_in_schema()->ToDotString()] = {used.begin(), used.end()};
+        }
+        return encodings;
+    }
     static std::string value(const arrow::Table& table,
                              const std::string& column,
                              std::int64_t row) {
@@ -108,6 +127,40 @@ TEST_F(PartWriter, AFewPlainChunksDoNotCostTheDictionary) {
     const auto file =
         parquet::ParquetFileReader::Open(std::make_shared<arrow::io::BufferReader>(buffer));
     EXPECT_TRUE(file->metadata()->RowGroup(0)->ColumnChunk(4)->has_dictionary_page());
+}
+
+TEST_F(PartWriter, NumbersOfManyValuesHaveNoDictionary) {
+    constexpr std::int64_t kRows = 1'000;
+    using Numbers = std::vector<std::optional<std::uint64_t>>;
+    std::vector<std::int64_t> times;
+    Numbers few;
+    Numbers many;
+    Numbers ratios;
+    for (std::int64_t row = 0; row < kRows; ++row) {
+        times.push_back(kSecond + row);
+        few.push_back(row % 7 == 0 ? 500 : 200);
+        const auto value = row * 7'919 % 100'003 - 50'000;
+        many.push_back(static_cast<std::uint64_t>(value));
+        ratios.push_back(bits_of(static_cast<double>(value) / 3));
+    }
+    add_field("few", FieldType::kInt64);
+    add_field("many", FieldType::kInt64);
+    add_field("ratio", FieldType::kFloat64);
+    chunks_.push_back(ChunkBuilder(0, times)
+                          .fixed("few", FieldType::kInt64, few)
+                          .fixed("many", FieldType::kInt64, many)
+                          .fixed("ratio", FieldType::kFloat64, ratios)
+                          .build());
+    const auto part = write();
+    ASSERT_TRUE(part) << part.error().message();
+    const auto encodings = encodings_of(*part);
+    EXPECT_TRUE(encodings.at("few").contains(parquet::Encoding::RLE_DICTIONARY));
+    EXPECT_TRUE(encodings.at("many").contains(parquet::Encoding::DELTA_BINARY_PACKED));
+    EXPECT_FALSE(encodings.at("many").contains(parquet::Encoding::RLE_DICTIONARY));
+    EXPECT_TRUE(encodings.at("ratio").contains(parquet::Encoding::BYTE_STREAM_SPLIT));
+    EXPECT_FALSE(encodings.at("ratio").contains(parquet::Encoding::RLE_DICTIONARY));
+    const auto table = read(*part);
+    EXPECT_EQ(value(*table, "many", 7), std::to_string(7 * 7'919 - 50'000));
 }
 
 TEST_F(PartWriter, EveryTypeComesBack) {

@@ -95,6 +95,11 @@ duckdb::shared_ptr<ParquetReader> open_part_file(duckdb::ClientContext& context,
     }
     if (footer == nullptr) {
         footer = parse(context, file, state, key);
+    } else {
+        const MutexLock lock(state.mutex);
+        if (state.counters != nullptr) {
+            ++state.counters->cache_hits;
+        }
     }
     auto* const metadata = footer->metadata.get();
     duckdb::shared_ptr<ParquetFileMetadataCache> shared(
