@@ -172,8 +172,12 @@ void PartIndex::note_fields(const IndexQuery& query, bool& in_values, bool& in_t
         case IndexQuery::Kind::kAll:
         case IndexQuery::Kind::kAny:
         case IndexQuery::Kind::kNot:
-        case IndexQuery::Kind::kNeeds:
             return;
+        case IndexQuery::Kind::kNeeds:
+            if (query.test == nullptr) {
+                return;
+            }
+            break;
         default:
             break;
     }
