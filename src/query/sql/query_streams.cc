@@ -122,6 +122,7 @@ Result<std::shared_ptr<const ScanSource>> QueryStreams::take_snapshot(const Requ
     source->end_us = range_.end_us;
     source->parts = std::move(snapshot.parts);
     source->id_packs = std::move(snapshot.id_packs);
+    source->parts_total = parts_total;
     counters_.parts_total += parts_total;
     return std::shared_ptr<const ScanSource>(std::move(source));
 }

@@ -27,6 +27,8 @@ struct ScanCounters {
     std::atomic<std::int64_t> index_parts{0};    ///< Whose index was asked.
     std::atomic<std::int64_t> index_rows{0};     ///< That the indexes left of these parts.
     std::atomic<std::int64_t> index_filters{0};  ///< Conditions that the indexes answered alone.
+    /// Parts that are read whole, because their index left too many rows.
+    std::atomic<std::int64_t> index_parts_whole{0};
 
     void add(const ReadTally& tally) {
         gets += tally.gets;
@@ -42,6 +44,7 @@ struct ScanSource {
     StreamSchema schema;               ///< With the hot rows' fields.
     std::vector<PartInfo> parts;       ///< Those that overlap the query's time range, newest first.
     std::vector<IdPackInfo> id_packs;  ///< That may be of some of them.
+    std::int64_t parts_total = 0;      ///< With those that do not overlap it.
     HotSnapshot hot;
     std::int64_t start_us = INT64_MIN;
     std::int64_t end_us = INT64_MAX;

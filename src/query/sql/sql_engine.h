@@ -68,6 +68,7 @@ struct SqlStats {
     std::int64_t row_groups_total = 0;    ///< Of the parts that were not skipped.
     std::int64_t row_groups_skipped = 0;  ///< Those of which no byte was read.
     std::int64_t index_parts = 0;         ///< Parts whose index was asked.
+    std::int64_t index_parts_whole = 0;   ///< Of these, read whole: the index left many rows.
     std::int64_t index_rows = 0;          ///< Rows of these parts that the indexes left to look at.
     std::int64_t index_filters = 0;       ///< Conditions that the indexes answered alone.
     std::int64_t object_gets = 0;
