@@ -183,6 +183,21 @@ TEST_F(Engine, ExplainSaysHowEachStreamIsRead) {
               std::string::npos);
 }
 
+TEST_F(Engine, ConditionsOfOurFunctionsReachTheScan) {
+    add_part("app", numbered_chunk(2, 100));
+    for (const auto* condition : {"regexp_matches(body, '10+1x')",
+                                  "body SIMILAR TO '10[01].*'",
+                                  "body LIKE '%1_0%'",
+                                  "body LIKE '%1$%0%' ESCAPE '$'",
+                                  "match(body, '100')",
+                                  "NOT regexp_matches(body, '10+1x')"}) {
+        const auto plan = answer(std::string("EXPLAIN SELECT n FROM logs.app WHERE ") + condition);
+        const bool is_asked = plan.find("index asked") != std::string::npos;
+        // The index has the words of a text, and no values to test.
+        EXPECT_EQ(is_asked, !std::string_view(condition).starts_with("NOT")) << plan;
+    }
+}
+
 TEST_F(Engine, WhatDuckDbDoesNotCountIsBoundedToo) {
     options_.memory_bytes = 64 << 20;
     options_.memory = MemoryBudget::make_root("process", "memory.limit_mb", 1LL << 30);

@@ -70,7 +70,7 @@ std::optional<TextTest> text_test(const std::string& name,
             return text.find(constant) != std::string_view::npos;
         };
     }
-    if (name == "prefix" || name == "starts_with") {
+    if (name == "prefix" || name == "starts_with" || name == "^@") {
         return [constant](std::string_view text) { return text.starts_with(constant); };
     }
     if (name == "suffix" || name == "ends_with") {
