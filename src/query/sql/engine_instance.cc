@@ -11,6 +11,7 @@
 
 #include "common/log.h"
 #include "query/sql/kernels/kernels.h"
+#include "query/sql/value_counts.h"
 
 namespace molesignal {
 namespace {
@@ -169,6 +170,7 @@ Result<std::unique_ptr<EngineInstance>> EngineInstance::make(
     register_object_files(*instance->database_, instance->state_);
     register_part_scan(*instance->database_, connection, instance->state_);
     register_hot_scan(*instance->database_, connection, instance->state_);
+    register_value_counts(*instance->database_, connection, instance->state_);
     register_match(*instance->database_, connection);
     register_text_functions(*instance->database_, connection);
     register_regex_functions(*instance->database_, connection);
@@ -229,6 +231,10 @@ std::uint64_t EngineInstance::add_source(std::shared_ptr<const ScanSource> sourc
     }
     state_->sources[next_handle_] = std::move(source);
     return next_handle_++;
+}
+
+Result<> EngineInstance::count_values(const RequestContext& context, ScanSource& source) {
+    return molesignal::count_values(*state_, context, source);
 }
 
 std::vector<ScanReport> EngineInstance::scan_reports() {

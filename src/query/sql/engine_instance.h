@@ -110,6 +110,8 @@ public:
     void begin(const RequestContext& context, std::shared_ptr<ScanCounters> counters);
     /// Adds a stream; returns its handle.
     std::uint64_t add_source(std::shared_ptr<const ScanSource> source);
+    /// Lets indexes count the values of the source's field; see query/sql/value_counts.h.
+    Result<> count_values(const RequestContext& context, ScanSource& source);
     /// The query's statement is to be explained: its scans' reports are kept.
     void explain() { state_->explains = true; }
     /// Of the scans that the plan has, in its order.

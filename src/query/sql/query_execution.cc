@@ -219,6 +219,11 @@ Result<> QueryExecution::start_locked() {
                             .end_us = query_.time_range.end_us},
         *counters_,
         [&instance = *instance_](auto source) { return instance.add_source(std::move(source)); });
+    if (!query_.counted_field.empty()) {
+        streams_->count_field(query_.counted_field, [&instance = *instance_, this](auto& source) {
+            return instance.count_values(context_, source);
+        });
+    }
     return caught([this]() MS_NO_THREAD_SAFETY_ANALYSIS {
         const QueryMemory::Scope scope(&instance_->memory());
         return run_statement();
@@ -462,6 +467,7 @@ SqlStats QueryExecution::stats() const {
     stats.row_groups_skipped = counters_->row_groups_total - counters_->row_groups_read;
     stats.index_parts = counters_->index_parts;
     stats.index_parts_whole = counters_->index_parts_whole;
+    stats.values_counted = counters_->values_counted;
     stats.index_rows = counters_->index_rows;
     stats.index_filters = counters_->index_filters;
     stats.object_gets = counters_->gets;

@@ -187,6 +187,24 @@ void PartIndex::note_fields(const IndexQuery& query, bool& in_values, bool& in_t
     (field != nullptr && field->kind == FieldIndexKind::kNone ? in_texts : in_values) = true;
 }
 
+std::optional<std::vector<ValueCount>> PartIndex::value_counts(FieldId field) {
+    if (!values_.has_value() && (!open_segments() || segments_.size() != 1)) {
+        return std::nullopt;
+    }
+    const auto& segment = values_.has_value() ? *values_ : segments_.front();
+    auto ranges = ranges_of(state_, segment.object);
+    SidecarReadStats stats;
+    auto counts = segment.reader->value_counts(ranges, field, stats);
+    if (!counts && ranges.may_be_repeated(counts.error())) {
+        counts = segment.reader->value_counts(ranges, field, stats);
+    }
+    if (!counts) {
+        log_unusable(segment.object.key, counts.error());
+        return std::nullopt;
+    }
+    return std::move(*counts);
+}
+
 RowSelection PartIndex::select(const IndexQuery& query) {
     if (!values_.has_value()) {
         return select_in_segments(query);
