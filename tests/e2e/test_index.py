@@ -18,7 +18,7 @@ import promises
 from server_process import default_binary
 
 SEED = int(os.environ.get("MS_TEST_SEED") or time.time_ns() % 2**32)
-QUERIES = 160
+QUERIES = 2_000 if os.environ.get("MS_TEST_FULL") else 160
 ROWS = 4_000
 PARTS = 4
 WORDS = ("error warn timeout connection refused to host user login failed retry circuit breaker half open cache miss hit "
