@@ -19,6 +19,8 @@ namespace {
 constexpr std::size_t kValuesMax = 100'000;
 /// Without a count in the first parts there is none in the others.
 constexpr std::size_t kTriesMax = 4;
+/// So many parts' indexes are fetched while one is asked.
+constexpr std::size_t kAhead = 8;
 /// What a value takes beside its bytes.
 constexpr std::size_t kValueBytes = 128;
 
@@ -75,8 +77,13 @@ Result<std::optional<Counts>> count_parts(InstanceState& state,
     Counts counts;
     std::size_t tries = 0;
     const auto all_rows = all_rows_of(source);
-    for (const auto& part : source.parts) {
+    for (std::size_t i = 0; i < source.parts.size(); ++i) {
+        const auto& part = source.parts[i];
         MS_TRY_VOID(context.check());
+        for (auto next = i == 0 ? 1 : i + kAhead; next <= i + kAhead && next < source.parts.size();
+             ++next) {
+            PartIndex::read_ahead(state, source.parts[next]);
+        }
         const bool is_within =
             part.time_min_us >= source.start_us && part.time_max_us < source.end_us;
         auto index = is_within ? PartIndex::find(state, part) : std::nullopt;
