@@ -15,7 +15,93 @@ bool may_differ(char byte, bool ignore_case, bool odd_case) {
            (is_wide(byte) || (odd_case && (byte == 'i' || byte == 'k' || byte == 's')));
 }
 
+/// Prints a query into a bounded text.
+class QueryText {
+public:
+    explicit QueryText(const std::function<std::string(FieldId)>& name_of) : name_of_(name_of) {}
+
+    void add(const IndexQuery& query, std::size_t depth) {
+        if (text_.size() > kBytesMax || depth > IndexQuery::kDepthMax) {
+            text_ += text_.ends_with("…") ? "" : "…";
+            return;
+        }
+        const auto field = [&] { return name_of_(query.field); };
+        switch (query.kind) {
+            case IndexQuery::Kind::kAll:
+                return add_joined(query.children, " AND ", "anything", depth);
+            case IndexQuery::Kind::kAny:
+                return add_joined(query.children, " OR ", "nothing", depth);
+            case IndexQuery::Kind::kNeeds:
+                text_ += query.test == nullptr ? "needs " : "a test of " + field() + ", needs ";
+                return add_joined(query.children, " AND ", "nothing", depth);
+            case IndexQuery::Kind::kNot:
+                text_ += "NOT ";
+                return add_joined(query.children, " AND ", "anything", depth);
+            case IndexQuery::Kind::kPresent:
+                text_ += field() + " IS NOT NULL";
+                return;
+            case IndexQuery::Kind::kPhrase:
+                text_ += field() + " has ";
+                return add_texts(query.texts, " ", query.last_is_prefix ? "*'" : "'");
+            case IndexQuery::Kind::kContains:
+                text_ += field() + (query.ignore_case ? " contains in any case " : " contains ");
+                return add_texts(query.texts, " ", "'");
+            case IndexQuery::Kind::kEquals:
+                text_ += field() + " = ";
+                return add_texts(query.texts, "' or '", "'");
+        }
+    }
+    std::string take() && { return std::move(text_); }
+
+private:
+    static constexpr std::size_t kBytesMax = 2'000;
+    static constexpr std::size_t kShownBytesMax = 80;  ///< Of a text of the query.
+
+    void add_joined(const std::vector<IndexQuery>& children,
+                    std::string_view joiner,
+                    std::string_view if_empty,
+                    std::size_t depth) {
+        text_ += children.empty() ? if_empty : "";
+        text_ += children.size() > 1 ? "(" : "";
+        for (std::size_t i = 0; i < children.size() && text_.size() <= kBytesMax; ++i) {
+            text_ += i == 0 ? "" : joiner;
+            add(children[i], depth + 1);
+        }
+        text_ += children.size() > 1 ? ")" : "";
+    }
+    void add_texts(const std::vector<std::string>& texts,
+                   std::string_view joiner,
+                   std::string_view end) {
+        text_ += "'";
+        for (std::size_t i = 0; i < texts.size() && text_.size() <= kBytesMax; ++i) {
+            text_ += i == 0 ? "" : joiner;
+            text_ += shown(texts[i]);
+        }
+        text_ += end;
+    }
+    /// Cut between characters.
+    static std::string shown(const std::string& text) {
+        if (text.size() <= kShownBytesMax) {
+            return text;
+        }
+        auto end = kShownBytesMax;
+        while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0U) == 0x80U) {
+            --end;
+        }
+        return text.substr(0, end) + "…";
+    }
+
+    const std::function<std::string(FieldId)>& name_of_;
+    std::string text_;
+};
+
 }  // namespace
+
+std::string describe(const IndexQuery& query, const std::function<std::string(FieldId)>& name_of) {
+    QueryText text(name_of);
+    text.add(query, 0);
+    return std::move(text).take();
+}
 
 IndexQuery IndexQuery::all(std::vector<IndexQuery> children) {
     return {.kind = Kind::kAll, .children = std::move(children)};
@@ -33,6 +119,13 @@ IndexQuery IndexQuery::negation(IndexQuery child) {
 
 IndexQuery IndexQuery::needs(std::vector<IndexQuery> children) {
     return {.kind = Kind::kNeeds, .children = std::move(children)};
+}
+
+IndexQuery IndexQuery::passing(FieldId field, ValueTest test, std::vector<IndexQuery> children) {
+    auto query = needs(std::move(children));
+    query.field = field;
+    query.test = std::make_shared<const ValueTest>(std::move(test));
+    return query;
 }
 
 IndexQuery IndexQuery::present(FieldId field) {

@@ -1,6 +1,9 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -21,12 +24,14 @@ struct IndexQuery {
         kAll,       ///< Every child; true without one.
         kAny,       ///< One child at least; false without one.
         kNot,       ///< Not its only child.
-        kNeeds,     ///< Something that cannot be true without every child.
+        kNeeds,     ///< Something that cannot be true without every child; what, may say `test`.
         kPresent,   ///< The field has a value.
         kPhrase,    ///< The text has the tokens `texts`, one behind the other.
         kContains,  ///< The value has `texts[0]` somewhere.
         kEquals,    ///< The value is one of `texts`.
     };
+    /// Whether a value answers; nothing: that cannot be said. Called by several threads.
+    using ValueTest = std::function<std::optional<bool>(std::string_view)>;
     /// Deeper queries are answered "unknown" below that.
     static constexpr std::size_t kDepthMax = 64;
 
@@ -36,6 +41,7 @@ struct IndexQuery {
     bool last_is_prefix = false;  ///< Of kPhrase: the last token is a prefix of the text's.
     bool ignore_case = false;     ///< Of kContains.
     std::vector<IndexQuery> children;
+    std::shared_ptr<const ValueTest> test;  ///< Of kNeeds: of the values of `field`; may be null.
 
     static IndexQuery all(std::vector<IndexQuery> children);
     static IndexQuery any(std::vector<IndexQuery> children);
@@ -43,6 +49,9 @@ struct IndexQuery {
     /// Whatever cannot be true where one of `children` is false, as a regular expression without
     /// its literals: answered by the rows of all children, as "maybe".
     static IndexQuery needs(std::vector<IndexQuery> children);
+    /// Whatever `test` says of a value of `field`, with what it cannot be true without: exactly
+    /// where the index lists the values, as `needs` elsewhere.
+    static IndexQuery passing(FieldId field, ValueTest test, std::vector<IndexQuery> children);
     static IndexQuery present(FieldId field);
     /// A word: `token` is one folded token (index/tokens.h). As match(field, 'token').
     static IndexQuery token(FieldId field, std::string_view token);
@@ -58,6 +67,10 @@ struct IndexQuery {
     static IndexQuery equals(FieldId field, std::string_view value);
     static IndexQuery one_of(FieldId field, std::vector<std::string> values);
 };
+
+/// A query as people read it: "(level = 'error' AND message has 'time out*')". Long texts and
+/// queries are cut. `name_of` names fields.
+std::string describe(const IndexQuery& query, const std::function<std::string(FieldId)>& name_of);
 
 /// A piece of a literal as the tokens of a text see it.
 struct LiteralPiece {

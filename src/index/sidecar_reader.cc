@@ -65,11 +65,8 @@ public:
                 MS_TRY(const auto child, select(query.children[0], depth + 1));
                 return !child;
             }
-            case Kind::kNeeds: {
-                MS_TRY(auto needed, select_all(query, depth));
-                needed.exact = needed.rows.is_none();
-                return needed;
-            }
+            case Kind::kNeeds:
+                return select_needed(query, depth);
             default:
                 return select_leaf(query);
         }
@@ -152,6 +149,34 @@ private:
                 break;
             }
         }
+        return selection;
+    }
+
+    Result<RowSelection> select_needed(const IndexQuery& query, std::size_t depth) {
+        if (query.test != nullptr) {
+            const auto* field = sidecar_.find(query.field);
+            if (field == nullptr ? sidecar_.directory().all_fields_listed
+                                 : field->present_rows == 0) {
+                return none();
+            }
+            if (field != nullptr && field->kind == FieldIndexKind::kExact) {
+                return select_passing(query, *field);
+            }
+        }
+        MS_TRY(auto needed, select_all(query, depth));
+        needed.exact = needed.rows.is_none();
+        return needed;
+    }
+
+    Result<RowSelection> select_passing(const IndexQuery& query, const SidecarField& field) {
+        bool is_certain = true;
+        const auto accept = [&](std::string_view value) {
+            const auto passes = (*query.test)(value);
+            is_certain = is_certain && passes.has_value();
+            return passes.value_or(true);
+        };
+        MS_TRY(auto selection, select_exact_values(sidecar_.directory(), field, areas_, accept));
+        selection.exact = selection.rows.is_none() || (selection.exact && is_certain);
         return selection;
     }
 

@@ -278,6 +278,53 @@ TEST(Sidecar, text_fields_are_known_by_name) {
     EXPECT_FALSE(is_text_field_name("message_id") || is_text_field_name(""));
 }
 
+TEST(Sidecar, a_test_of_values_is_exact_where_values_are_listed) {
+    OpenSidecar sidecar(make_sidecar(some_columns(), 4'096, 1'000));
+    const auto ends_with_o = [](std::string_view value) -> std::optional<bool> {
+        return value.ends_with('o');
+    };
+    const auto info = sidecar.select(IndexQuery::passing(kLevel, ends_with_o, {}));
+    EXPECT_TRUE(info.exact);
+    EXPECT_EQ(info.rows.count(), 2'048U);
+    const auto others =
+        sidecar.select(IndexQuery::negation(IndexQuery::passing(kLevel, ends_with_o, {})));
+    EXPECT_TRUE(others.exact);
+    EXPECT_EQ(others.rows, info.rows.complement());
+    // Not certain of some value.
+    const auto unsure = sidecar.select(
+        IndexQuery::passing(kLevel, [](auto) -> std::optional<bool> { return std::nullopt; }, {}));
+    EXPECT_FALSE(unsure.exact);
+    EXPECT_TRUE(unsure.rows.is_all());
+    // Words and filters: what it needs, as "maybe".
+    const auto text = sidecar.select(
+        IndexQuery::passing(kBody, ends_with_o, {IndexQuery::contains(kBody, "kind", false)}));
+    EXPECT_FALSE(text.exact);
+    EXPECT_THAT(rows_of(text), ElementsAre(9));
+    EXPECT_TRUE(sidecar.select(IndexQuery::passing(kTrace, ends_with_o, {})).rows.is_all());
+    EXPECT_TRUE(sidecar.select(IndexQuery::passing(FieldId{7}, ends_with_o, {})).rows.is_none());
+}
+
+TEST(IndexQuery, is_described_in_words) {
+    const auto name_of = [](FieldId id) { return "f" + std::to_string(id.value); };
+    auto phrase = IndexQuery::phrase(kBody, {"time", "out"});
+    phrase.last_is_prefix = true;
+    EXPECT_EQ(describe(IndexQuery::all(
+                           {IndexQuery::one_of(kLevel, {"a", "b"}),
+                            IndexQuery::negation(phrase),
+                            IndexQuery::any({IndexQuery::present(kTrace),
+                                             IndexQuery::contains(kBody, "x", true),
+                                             IndexQuery::needs({IndexQuery::token(kBody, "y")})})}),
+                       name_of),
+              "(f2 = 'a' or 'b' AND NOT f1 has 'time out*' AND (f3 IS NOT NULL OR "
+              "f1 contains in any case 'x' OR needs f1 has 'y'))");
+    const auto long_text =
+        describe(IndexQuery::equals(kBody, std::string(79, 'x') + "\u00fc"), name_of);
+    EXPECT_EQ(long_text, "f1 = '" + std::string(79, 'x') + "…'");
+    const auto many =
+        describe(IndexQuery::one_of(kBody, std::vector<std::string>(1'000, "some value")), name_of);
+    EXPECT_LT(many.size(), 2'200U);
+}
+
 TEST(IndexQuery, a_literal_is_cut_into_pieces_of_tokens) {
     EXPECT_THAT(literal_pieces("rror: Disk fu", false, false),
                 ElementsAre(LiteralPiece{"rror", false, true},

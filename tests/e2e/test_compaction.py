@@ -208,6 +208,7 @@ def test_an_id_asks_a_pack_of_many_parts(start):
         again = chance.choice(list(ids))  # Some traces are in several parts.
         ids[again].append(part * 1000 + 999)
         rows.append({"seq": part * 1000 + 999, "trace_id": again, "message": "once more"})
+        rows.append({"seq": part * 1000 + 998, "message": "without"})
         server.ingest("app", rows)
         server.flush("app")
     deadline = time.monotonic() + 120
@@ -227,6 +228,15 @@ def test_an_id_asks_a_pack_of_many_parts(start):
         answer = server.query(f"SELECT seq FROM logs.app WHERE trace_id = '{trace}' ORDER BY seq")
         assert [row[0] for row in answer["rows"]] == sorted(ids[trace]), (SEED, trace, answer)
         assert answer["stats"]["parts_skipped"] >= parts - len(ids[trace]) - 1, answer["stats"]
+    # A pack knows parts, not rows: what it says of a part is not negated.
+    trace, seqs = next(iter(ids.items()))
+    without_id = [part * 1000 + 998 for part in range(parts)]
+    answer = server.query(f"SELECT seq FROM logs.app WHERE trace_id IS NULL OR trace_id = '{trace}' ORDER BY seq")
+    assert [row[0] for row in answer["rows"]] == sorted(without_id + seqs), answer
+    answer = server.query(f"SELECT count(*) FROM logs.app WHERE NOT coalesce(trace_id = '{trace}', false)")
+    assert answer["rows"] == [[parts * 302 - len(seqs)]], answer
+    answer = server.query(f"SELECT count(*) FROM logs.app WHERE trace_id <> '{trace}' AND trace_id NOT IN ('absent', 'x')")
+    assert answer["rows"] == [[parts * 301 - len(seqs)]], answer
     # A pack that is damaged rules nothing out.
     (pack,) = server.data_dir.rglob("*.ids")
     content = bytearray(pack.read_bytes())

@@ -2,6 +2,7 @@
 
 Random texts, random conditions; MS_TEST_SEED repeats a run.
 """
+import collections
 import json
 import os
 import random
@@ -17,7 +18,7 @@ import promises
 from server_process import default_binary
 
 SEED = int(os.environ.get("MS_TEST_SEED") or time.time_ns() % 2**32)
-QUERIES = 120
+QUERIES = 2_000 if os.environ.get("MS_TEST_FULL") else 160
 ROWS = 4_000
 PARTS = 4
 WORDS = ("error warn timeout connection refused to host user login failed retry circuit breaker half open cache miss hit "
@@ -82,6 +83,40 @@ def make_literal(chance, rows):
     return text[begin:begin + chance.randint(1, 14)].replace("%", "").replace("_", "").replace("\\", "")
 
 
+def make_regex(chance, rows):
+    """Pieces of texts and what RE2 makes of other signs."""
+    pieces = []
+    for _ in range(chance.randint(1, 4)):
+        literal = re.sub(r"([.+*?()|\[\]{}^$\\])", r"\\\1", make_literal(chance, rows))
+        pieces.append(chance.choice([literal, literal, f"({literal}|{chance.choice(WORDS)})", f"({literal})+", f"({literal})?", ".*", "\\d+",
+                                     "[a-f0-9]", "[ef]", "\\b", f"(?i:{literal})", "x{0,2}"]))
+    return quoted(chance.choice(["", "", "^", "(?i)"]) + "".join(pieces))
+
+
+def make_value_condition(chance):
+    """Of fields whose values the index lists; some of them have NULL."""
+    field, value = chance.choice([("level", chance.choice(LEVELS)), ("service", f"svc-{chance.randint(0, 8)}")])
+    begin = value[:chance.randint(1, len(value))]
+    return chance.choice([
+        f"{field} NOT IN ('{value}', '{chance.choice(LEVELS)}')",
+        f"{field} LIKE '{begin}%'",
+        f"{field} NOT LIKE '{begin}%'",
+        f"{field} NOT LIKE '%{value[1:3]}_%'",
+        f"{field} ILIKE '%{begin.upper()}'",
+        f"{field} NOT ILIKE '{begin.upper()}%'",
+        f"NOT starts_with({field}, '{begin}')",
+        f"NOT ({field} = '{value}' OR n > 50)",
+        f"NOT ({field} = '{value}' AND {field} LIKE '%{begin}%')",
+        f"NOT coalesce({field} = '{value}', false)",
+        f"regexp_matches({field}, '{begin}|[rw]')",
+        f"NOT regexp_matches({field}, '^({begin}|.*5)')",
+        f"{field} SIMILAR TO '{value}|info'",
+        f"{field} NOT SIMILAR TO '{begin}.*'",
+        f"({field} IS NULL OR {field} = '{value}')",
+        f"{field} IS NOT NULL",
+    ])
+
+
 def make_condition(chance, rows, depth=0):
     if depth < 2 and chance.random() < 0.35:
         joiner = chance.choice([" AND ", " OR "])
@@ -105,6 +140,15 @@ def make_condition(chance, rows, depth=0):
         lambda: f"service = 'svc-{chance.randint(0, 8)}'",
         lambda: f"n > {chance.randint(0, 100)}",
         lambda: "level IS NULL",
+        lambda: make_value_condition(chance),
+        lambda: make_value_condition(chance),
+        lambda: f"regexp_matches({field}, {make_regex(chance, rows)})",
+        lambda: f"regexp_matches({field}, {make_regex(chance, rows)}, 'i')",
+        lambda: f"NOT regexp_matches({field}, {make_regex(chance, rows)})",
+        lambda: f"{field} SIMILAR TO {make_regex(chance, rows)}",
+        lambda: f"{field} ILIKE {quoted('%' + make_literal(chance, rows).upper() + '%')}",
+        lambda: f"{field} NOT LIKE {quoted('%' + make_literal(chance, rows) + '%')}",
+        lambda: f"{field} LIKE {quoted('%' + make_literal(chance, rows) + '_' + make_literal(chance, rows) + '%')}",
     ]
     return chance.choice(kinds)()
 
@@ -482,3 +526,115 @@ def test_the_stream_says_how_its_fields_are_indexed(start, corpus):
     answer, fields = described()
     assert (answer["index_parts_sampled"], answer["index_parts_missing"]) == (parts, 3), answer
     assert fields["message"][0]["parts"] == parts - 3
+
+
+def explained(server, statement, **body):
+    """The plan, and each scan's report."""
+    status, _, answer = server.request("POST", "/api/v1/query", {"language": "sql", "statement": f"EXPLAIN (FORMAT json) {statement}", **body})
+    assert status == 200, answer
+    rows = json.loads(answer)["rows"]
+    assert [row[0] for row in rows] == ["physical_plan"] + ["scan"] * (len(rows) - 1), rows
+    return json.loads(rows[0][1]), [json.loads(row[1]) for row in rows[1:]]
+
+
+def readings_of(scan):
+    return {reading["how"]: reading for reading in scan["readings"]}
+
+
+def test_explain_says_how_parts_are_read(start, corpus, expected):
+    server = start(*NO_CACHE)
+    load(server, corpus[0])
+    total = server.query("SELECT count(*) FROM logs.app")["stats"]["parts_total"]
+    server.ingest("app", [{"message": "timeout"}] * 3)
+
+    _, [scan] = explained(server, "SELECT count(*) FROM logs.app WHERE match(message, 'timeout')")
+    assert scan["conditions"] == ["message has 'timeout'"] and scan["conditions_answered"] == 1, scan
+    assert (scan["stream"], scan["parts_total"], scan["hot_rows"]) == ("logs.app", total, 3), scan
+    timeouts = sum("timeout" in tokens_of(row.get("message") or "") for row in corpus[0])
+    assert list(readings_of(scan)) == ["index_exact"] and scan["readings"][0]["rows_left"] == timeouts, scan
+
+    # Most rows have one of these: looked at by reading all.
+    statement = "SELECT seq FROM logs.app WHERE level IN ('info', 'warn', 'error')"
+    _, [scan] = explained(server, statement)
+    assert list(readings_of(scan)) == ["many_rows"] and scan["conditions_answered"] == 0, scan
+    stats = server.query(statement)["stats"]
+    assert stats["index_parts_whole"] == stats["index_parts"] == scan["readings"][0]["parts"] == total, stats
+
+    _, [scan] = explained(server, "SELECT * FROM logs.app WHERE message ~ 'breaker.*half' AND n > 1000")
+    assert scan["skipped_by_zone_maps"] == total and scan["readings"] == [], scan
+    _, [scan] = explained(server, "SELECT * FROM logs.app WHERE _timestamp < TIMESTAMPTZ '2001-01-01 00:00:00+00'")
+    assert scan["skipped_by_times"] == total, scan
+    _, [scan] = explained(server, "SELECT * FROM logs.app", time_range={"start": 0, "end": 1000})
+    assert (scan["skipped_by_time_range"], scan["conditions"]) == (total, []), scan
+    _, scans = explained(server, "SELECT count(*) FROM logs.app a JOIN logs.app b ON a.seq = b.seq WHERE a.trace_id = '7fffffffffffffffffffffffffffffff'")
+    assert sorted(scan["skipped_by_index"] > 0 for scan in scans) == [False, True], scans
+    spoil_indexes(server)
+    _, [scan] = explained(server, "SELECT * FROM logs.app WHERE regexp_matches(message, 'time(out|r)')")
+    assert readings_of(scan)["no_index"]["parts"] == 3, scan
+    assert scan["conditions"] == ["a test of message, needs (message contains 'timeout' OR message contains 'timer')"], scan
+
+
+def test_explain_counts_each_part_once(start, corpus, expected):
+    """Of every random query."""
+    server = start("--set", "ingester.row_group_rows=1024", "--set", "compactor.merge=false")
+    load(server, corpus[0])
+    for statement in expected:
+        status, _, body = server.request("POST", "/api/v1/query", {"language": "sql", "statement": "EXPLAIN (FORMAT json) " + statement})
+        if status == 400 and "no word to look for" in body.decode():
+            continue
+        assert status == 200, (SEED, statement, body)
+        for row in json.loads(body)["rows"][1:]:
+            scan = json.loads(row[1])
+            parts = sum(scan[name] for name in scan if name.startswith("skipped_by_")) + sum(reading["parts"] for reading in scan["readings"])
+            assert parts == scan["parts_total"], (SEED, statement, scan)
+            assert len(scan["conditions"]) >= scan["conditions_answered"], (SEED, statement, scan)
+
+
+FACET_FIELDS = ["level", "service", "note", "n", "trace_id", "none"]
+
+
+def check_facets(server, rows, **body):
+    """As Python counts them; the answer's stats."""
+    status, _, answer = server.request("POST", "/api/v1/query/facets", {"stream": "app", "fields": FACET_FIELDS, "top": 3, **body})
+    assert status == 200, answer
+    answer = json.loads(answer)
+    assert answer["rows"] == len(rows), (SEED, body)
+    for facet in answer["fields"]:
+        values = collections.Counter(row[facet["name"]] for row in rows if row.get(facet["name"]) is not None)
+        assert facet["rows"] == sum(values.values()), (SEED, body, facet)
+        assert abs(facet["distinct"] - len(values)) <= 0.5 * len(values), (SEED, body, facet)
+        expected = sorted(values.items(), key=lambda item: (-item[1], str(item[0]).encode() if isinstance(item[0], str) else item[0]))[:3]
+        assert [(top["value"], top["count"]) for top in facet["top"]] == expected, (SEED, body, facet)
+    return answer["stats"]
+
+
+@pytest.mark.parametrize("index", ["true", "false"])
+def test_facets_are_the_same_with_and_without_an_index(start, corpus, index):
+    rows = [{**row, "none": None} for row in corpus[0]]
+    rows[0]["none"] = "one"
+    settings = ("--set", f"ingester.index={index}", "--set", "compactor.merge=false", "--set", "ingester.row_group_rows=1024")
+    server = start(*settings)
+    quarter = len(rows) // 4
+    for begin in range(0, 3 * quarter, quarter):
+        server.ingest("app", rows[begin:begin + quarter])
+        server.flush("app")
+    check_facets(server, rows[:3 * quarter])
+    server.ingest("app", rows[3 * quarter:])  # In memory.
+    check_facets(server, rows)
+    # The range cuts the first part, and the rows in memory.
+    begin, end = quarter // 2, 3 * quarter + 7
+    check_facets(server, rows[begin:end], time_range={"start": rows[begin]["_timestamp"], "end": rows[end]["_timestamp"]})
+    check_facets(server, [row for row in rows if row["n"] > 50], statement="n:>50")
+    check_facets(server, [], time_range={"start": 0, "end": 1000})
+    _, _, answer = server.request("POST", "/api/v1/query/facets", {"stream": "app", "fields": ["level", "service"]})
+    stats = json.loads(answer)["stats"]
+    # Those in memory, once for each field; or all.
+    assert (stats["scanned_rows"] == 2 * quarter) == (index == "true"), stats
+    if index == "false":
+        return
+    # One of three has none any more: its rows are read.
+    server.terminate()
+    spoiled = sorted(server.data_dir.rglob("*.idx"))[0]
+    spoiled.write_bytes(spoiled.read_bytes()[:-9])
+    server = start(*settings, "--set", "scrub.bytes_per_second=0")
+    check_facets(server, rows)

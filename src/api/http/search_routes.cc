@@ -398,13 +398,76 @@ Result<std::vector<SearchField>> facet_fields(const JsonObject& body, const Sear
     return fields;
 }
 
-/// Appends a JSON array of a field's most frequent values.
-Result<> append_top_values(std::string& out,
-                           const SearchRequest& request,
-                           const SearchField& field,
-                           std::int64_t top,
-                           ApiServices& services,
-                           SqlStats& stats) {
+/// What is known of a field.
+struct Facet {
+    std::int64_t rows = 0;  ///< With a value.
+    std::int64_t distinct = 0;
+    std::int64_t all_rows = 0;
+    std::string top = "null";  ///< A JSON array.
+};
+
+/// The rows (value, count, …) as a JSON array of at most `top` values, without NULL.
+std::string top_values(const ParsedRows& parsed, std::int64_t top) {
+    std::string out = "[";
+    for (const auto row : parsed.rows()) {
+        auto value = ParsedRows::json(row, 0);
+        if (value != "null" && top-- > 0) {
+            out += fmt::format(R"({}{{"value":{},"count":{}}})",
+                               out.size() == 1 ? "" : ",",
+                               value,
+                               ParsedRows::number(row, 1));
+        }
+    }
+    return out + "]";
+}
+
+/// A field as the indexes have counted its values, if it is a text, all rows are asked for, and
+/// they have. Exact.
+Result<std::optional<Facet>> counted_facet(const SearchRequest& request,
+                                           const SearchField& field,
+                                           std::int64_t top,
+                                           ApiServices& services,
+                                           SqlStats& stats) {
+    if (request.target.condition != "true" || field.type != FieldType::kString || field.own) {
+        return std::optional<Facet>();
+    }
+    auto counting = request;
+    counting.query.counted_field = field.name;
+    MS_TRY(
+        const auto answer,
+        run_search_statement(
+            counting,
+            fmt::format(
+                "SELECT value, CAST(sum(rows) AS BIGINT), CAST(sum(sum(rows)) OVER () AS BIGINT), "
+                "CAST(sum(CASE WHEN value IS NULL THEN 0 ELSE sum(rows) END) OVER () AS BIGINT), "
+                "count(value) OVER () FROM {} GROUP BY 1 ORDER BY value IS NULL, 2 DESC, 1 "
+                "LIMIT {}",
+                table_of(request.target),
+                top + 1),
+            services));
+    add_stats(stats, answer.stats);
+    if (!answer.stats.values_counted || answer.partial) {
+        return std::optional<Facet>();
+    }
+    MS_TRY(const auto parsed, ParsedRows::parse(answer));
+    Facet facet;
+    for (const auto row : parsed.rows()) {
+        facet.all_rows = ParsedRows::number(row, 2);
+        facet.rows = ParsedRows::number(row, 3);
+        facet.distinct = ParsedRows::number(row, 4);
+    }
+    if (facet.distinct <= kFacetDistinctMax) {
+        facet.top = top_values(parsed, top);
+    }
+    return std::optional(std::move(facet));
+}
+
+/// A JSON array of a field's most frequent values.
+Result<std::string> read_top_values(const SearchRequest& request,
+                                    const SearchField& field,
+                                    std::int64_t top,
+                                    ApiServices& services,
+                                    SqlStats& stats) {
     const auto column = quote_identifier(field.column);
     MS_TRY(const auto answer,
            run_search_statement(request,
@@ -420,16 +483,52 @@ Result<> append_top_values(std::string& out,
     }
     add_stats(stats, answer.stats);
     MS_TRY(const auto parsed, ParsedRows::parse(answer));
-    out += "[";
-    bool first = true;
-    for (const auto row : parsed.rows()) {
-        out += fmt::format(R"({}{{"value":{},"count":{}}})",
-                           first ? "" : ",",
-                           ParsedRows::json(row, 0),
-                           ParsedRows::number(row, 1));
-        first = false;
+    return top_values(parsed, top);
+}
+
+/// Counts the fields that have no facet yet by reading them; all rows are those of the last facet.
+Result<> read_facets(const SearchRequest& request,
+                     const std::vector<SearchField>& fields,
+                     std::int64_t top,
+                     ApiServices& services,
+                     std::vector<std::optional<Facet>>& facets,
+                     SqlStats& stats) {
+    std::string counts = "count(*)";
+    for (std::size_t i = 0; i < fields.size(); ++i) {
+        counts += facets[i].has_value() ? ""
+                                        : fmt::format(", count({0}), approx_count_distinct({0})",
+                                                      quote_identifier(fields[i].column));
     }
-    out += "]";
+    MS_TRY(const auto answer,
+           run_search_statement(request,
+                                fmt::format("SELECT {} FROM {} WHERE {}",
+                                            counts,
+                                            table_of(request.target),
+                                            request.target.condition),
+                                services));
+    add_stats(stats, answer.stats);
+    MS_TRY(const auto parsed, ParsedRows::parse(answer));
+    simdjson::dom::element row;
+    if (parsed.rows().at(0).get(row) != simdjson::SUCCESS) {
+        return Error(ErrorCode::kInternal, "counts without a row");
+    }
+    std::size_t column = 1;
+    for (std::size_t i = 0; i < fields.size(); ++i) {
+        if (facets[i].has_value()) {
+            continue;
+        }
+        auto& facet = facets[i].emplace();
+        facet.rows = ParsedRows::number(row, column++);
+        facet.distinct = ParsedRows::number(row, column++);
+        // Of ids no value is more frequent than others, and counting them all costs the most.
+        if (facet.distinct <= kFacetDistinctMax) {
+            MS_TRY(facet.top, read_top_values(request, fields[i], top, services, stats));
+        }
+    }
+    // Also of no fields.
+    Facet all;
+    all.all_rows = ParsedRows::number(row, 0);
+    facets.emplace_back(std::move(all));
     return {};
 }
 
@@ -446,45 +545,29 @@ Result<HttpResponse> run_facets(ApiCall& call, ApiServices& services) {
     MS_TRY(const auto top, bounded(body, "top", kFacetValuesDefault, kFacetValuesMax));
     MS_TRY(const auto request, parse_search_request(body, call, services));
     MS_TRY(const auto fields, facet_fields(body, request.schema));
-    std::string counts = "count(*)";
+    SqlStats stats;
+    std::vector<std::optional<Facet>> facets;
     for (const auto& field : fields) {
-        counts +=
-            fmt::format(", count({0}), approx_count_distinct({0})", quote_identifier(field.column));
+        MS_TRY(auto facet, counted_facet(request, field, top, services, stats));
+        facets.push_back(std::move(facet));
     }
-    MS_TRY(const auto answer,
-           run_search_statement(request,
-                                fmt::format("SELECT {} FROM {} WHERE {}",
-                                            counts,
-                                            table_of(request.target),
-                                            request.target.condition),
-                                services));
-    auto stats = answer.stats;
-    MS_TRY(const auto parsed, ParsedRows::parse(answer));
-    simdjson::dom::element row;
-    if (parsed.rows().at(0).get(row) != simdjson::SUCCESS) {
-        return Error(ErrorCode::kInternal, "counts without a row");
+    if (facets.empty() || !std::ranges::all_of(facets, &std::optional<Facet>::has_value)) {
+        MS_TRY_VOID(read_facets(request, fields, top, services, facets, stats));
     }
     auto out = fmt::format(R"({{"rows":{},"fields_total":{},"fields":[)",
-                           ParsedRows::number(row, 0),
+                           facets.back()->all_rows,
                            std::ranges::count(request.schema.fields(), false, &SearchField::own));
     for (std::size_t i = 0; i < fields.size(); ++i) {
         out += i == 0 ? "{\"name\":" : ",{\"name\":";
         append_json_string(out, fields[i].name);
-        const auto distinct = ParsedRows::number(row, 2 + 2 * i);
-        out += fmt::format(R"(,"type":"{}","rows":{},"distinct":{},"top":)",
+        out += fmt::format(R"(,"type":"{}","rows":{},"distinct":{},"top":{}}})",
                            field_type_name(fields[i].type),
-                           ParsedRows::number(row, 1 + 2 * i),
-                           distinct);
-        // Of ids no value is more frequent than others, and counting them all costs the most.
-        if (distinct > kFacetDistinctMax) {
-            out += "null";
-        } else {
-            MS_TRY_VOID(append_top_values(out, request, fields[i], top, services, stats));
-        }
-        out += "}";
+                           facets[i]->rows,
+                           facets[i]->distinct,
+                           facets[i]->top);
     }
     out += "],";
-    append_query_end(out, stats, answer.partial, answer.warnings);
+    append_query_end(out, stats, false, {});
     return answer_of(request, out + "}");
 }
 

@@ -11,6 +11,7 @@
 
 #include "common/log.h"
 #include "query/sql/kernels/kernels.h"
+#include "query/sql/value_counts.h"
 
 namespace molesignal {
 namespace {
@@ -100,11 +101,20 @@ void InstanceState::select(const PartInfo& part, const RowSet* rows) {
     }
 }
 
-void InstanceState::note_index(std::int64_t parts, std::int64_t rows, std::int64_t filters) {
+void InstanceState::note_index(const IndexTally& tally) {
     const MutexLock lock(mutex);
-    counters->index_parts += parts;
-    counters->index_rows += rows;
-    counters->index_filters += filters;
+    counters->index_parts += tally.parts;
+    counters->index_parts_whole += tally.parts_whole;
+    counters->index_rows += tally.rows;
+    counters->index_filters += tally.filters;
+}
+
+void InstanceState::note_scan(std::uint64_t scan, const ScanReport& report) {
+    if (explains) {
+        const QueryMemory::Scope uncounted(nullptr);
+        const MutexLock lock(mutex);
+        reports.insert_or_assign(scan, report);
+    }
 }
 
 EngineInstance::EngineInstance(const SqlEngineOptions& options, std::string spill_directory)
@@ -160,6 +170,7 @@ Result<std::unique_ptr<EngineInstance>> EngineInstance::make(
     register_object_files(*instance->database_, instance->state_);
     register_part_scan(*instance->database_, connection, instance->state_);
     register_hot_scan(*instance->database_, connection, instance->state_);
+    register_value_counts(*instance->database_, connection, instance->state_);
     register_match(*instance->database_, connection);
     register_text_functions(*instance->database_, connection);
     register_regex_functions(*instance->database_, connection);
@@ -222,6 +233,19 @@ std::uint64_t EngineInstance::add_source(std::shared_ptr<const ScanSource> sourc
     return next_handle_++;
 }
 
+Result<> EngineInstance::count_values(const RequestContext& context, ScanSource& source) {
+    return molesignal::count_values(*state_, context, source);
+}
+
+std::vector<ScanReport> EngineInstance::scan_reports() {
+    const MutexLock lock(state_->mutex);
+    std::vector<ScanReport> reports;
+    for (const auto& [scan, report] : state_->reports) {
+        reports.push_back(report);
+    }
+    return reports;
+}
+
 void EngineInstance::interrupt() {
     const MutexLock lock(interrupt_mutex_);
     if (connection_ != nullptr) {
@@ -246,6 +270,8 @@ void EngineInstance::end() {
     state_->sources.clear();
     state_->readable.clear();
     state_->selections.clear();
+    state_->reports.clear();
+    state_->explains = false;
     state_->context = RequestContext();
     state_->counters = nullptr;
 }

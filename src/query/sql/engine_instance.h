@@ -13,6 +13,7 @@
 #include "index/row_set.h"
 #include "objectstore/object_store.h"
 #include "query/sql/query_memory.h"
+#include "query/sql/scan_report.h"
 #include "query/sql/scan_source.h"
 #include "query/sql/sql_engine.h"
 
@@ -45,6 +46,14 @@ struct ReadableObject {
     bool is_unwanted(std::uint64_t offset, std::uint64_t count) const;
 };
 
+/// What the indexes of a scan's parts have been asked.
+struct IndexTally {
+    std::int64_t parts = 0;
+    std::int64_t parts_whole = 0;  ///< Read whole: too many rows are left.
+    std::int64_t rows = 0;         ///< Left.
+    std::int64_t filters = 0;      ///< Answered alone.
+};
+
 /// What the scans of one instance read; shared with DuckDB's function and file system objects.
 struct InstanceState {
     explicit InstanceState(std::shared_ptr<ObjectReader> objects) : reader(std::move(objects)) {}
@@ -57,7 +66,10 @@ struct InstanceState {
     /// query may not take so much.
     const RowSet* keep_rows(RowSet rows);
     /// Counts what a scan's indexes were asked and have answered.
-    void note_index(std::int64_t parts, std::int64_t rows, std::int64_t filters);
+    void note_index(const IndexTally& tally);
+    /// Keeps how a scan of the plan is going to read its stream, if that is to be explained. A
+    /// later report of the same scan takes the place of an earlier one.
+    void note_scan(std::uint64_t scan, const ScanReport& report);
     /// Tells where the column chunks of an object are, so that its pages are verified.
     void set_chunks(const std::string& path,
                     std::vector<std::pair<std::uint64_t, std::uint64_t>> chunks);
@@ -76,6 +88,8 @@ struct InstanceState {
     std::vector<std::unique_ptr<const RowSet>> selections MS_GUARDED_BY(mutex);
     QueryMemory* memory = nullptr;  ///< Of the instance.
     std::shared_ptr<ScanCounters> counters MS_GUARDED_BY(mutex);
+    std::atomic<bool> explains{false};                                 ///< Reports are wanted.
+    std::map<std::uint64_t, ScanReport> reports MS_GUARDED_BY(mutex);  ///< By scan.
 };
 
 /// One DuckDB, locked down, for one query at a time and one organisation for life.
@@ -96,6 +110,12 @@ public:
     void begin(const RequestContext& context, std::shared_ptr<ScanCounters> counters);
     /// Adds a stream; returns its handle.
     std::uint64_t add_source(std::shared_ptr<const ScanSource> source);
+    /// Lets indexes count the values of the source's field; see query/sql/value_counts.h.
+    Result<> count_values(const RequestContext& context, ScanSource& source);
+    /// The query's statement is to be explained: its scans' reports are kept.
+    void explain() { state_->explains = true; }
+    /// Of the scans that the plan has, in its order.
+    std::vector<ScanReport> scan_reports();
     /// Makes the query stop soon. Any thread.
     void interrupt();
     /// Ends the query, wherever it stands: nothing of it runs, and nothing of it is kept, after.

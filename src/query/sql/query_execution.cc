@@ -5,6 +5,7 @@
 #include <thread>
 
 #include <duckdb.hpp>
+#include <duckdb/main/materialized_query_result.hpp>
 #include <duckdb/main/pending_query_result.hpp>
 #include <duckdb/main/stream_query_result.hpp>
 #include <duckdb/parser/statement/select_statement.hpp>
@@ -12,6 +13,7 @@
 
 #include "query/sql/guard/sql_guard.h"
 #include "query/sql/query_error.h"
+#include "query/sql/scan_report.h"
 #include "query/sql/value_text.h"
 
 namespace molesignal {
@@ -42,6 +44,56 @@ void run_tasks(duckdb::PendingQueryResult& pending) {
             pause = kPauseMin;
         }
     }
+}
+
+/// How the plan reads each mention of a stream. A stream that it does not read, or whose parts it
+/// reads without any condition, is there as a whole.
+std::vector<ScanReport> scans_of(EngineInstance& instance, const QueryStreams& streams) {
+    auto reports = instance.scan_reports();
+    for (const auto& source : streams.sources()) {
+        if (std::ranges::find(reports, source, &ScanReport::source) != reports.end()) {
+            continue;
+        }
+        auto& report = reports.emplace_back();
+        report.source = source;
+        for (const auto& part : source->parts) {
+            report.add(PartReading::kUnasked, part.rows, part.rows);
+        }
+    }
+    return reports;
+}
+
+/// The plan that DuckDB has explained, and a row for each scan.
+std::unique_ptr<duckdb::QueryResult> with_scans(std::unique_ptr<duckdb::QueryResult> plan,
+                                                const std::vector<ScanReport>& reports,
+                                                ExplainForm form) {
+    auto& allocator = duckdb::Allocator::DefaultAllocator();
+    auto rows = duckdb::make_uniq<duckdb::ColumnDataCollection>(allocator, plan->types);
+    while (auto chunk = plan->Fetch()) {
+        if (chunk->size() == 0) {
+            break;
+        }
+        rows->Append(*chunk);
+    }
+    if (plan->HasError()) {
+        return plan;
+    }
+    for (const auto& report : reports) {
+        duckdb::DataChunk row;
+        row.Initialize(allocator, plan->types, 1);
+        row.SetValue(0, 0, duckdb::Value("scan"));
+        row.SetValue(1,
+                     0,
+                     duckdb::Value(form == ExplainForm::kJson ? scan_report_json(report)
+                                                              : scan_report_text(report)));
+        row.SetCardinality(1);
+        rows->Append(row);
+    }
+    return std::make_unique<duckdb::MaterializedQueryResult>(plan->statement_type,
+                                                             plan->properties,
+                                                             plan->names,
+                                                             std::move(rows),
+                                                             plan->client_properties);
 }
 
 }  // namespace
@@ -167,6 +219,11 @@ Result<> QueryExecution::start_locked() {
                             .end_us = query_.time_range.end_us},
         *counters_,
         [&instance = *instance_](auto source) { return instance.add_source(std::move(source)); });
+    if (!query_.counted_field.empty()) {
+        streams_->count_field(query_.counted_field, [&instance = *instance_, this](auto& source) {
+            return instance.count_values(context_, source);
+        });
+    }
     return caught([this]() MS_NO_THREAD_SAFETY_ANALYSIS {
         const QueryMemory::Scope scope(&instance_->memory());
         return run_statement();
@@ -184,6 +241,9 @@ Result<> QueryExecution::run_statement() {
                 const QueryMemory::Scope uncounted(nullptr);
                 return streams_->replace(context_, table);
             }));
+    if (guarded.explain.has_value()) {
+        instance_->explain();
+    }
     auto pending = instance_->connection().PendingQuery(
         duckdb::unique_ptr<duckdb::SQLStatement>(guarded.statement.release()), true);
     if (pending->HasError()) {
@@ -196,6 +256,9 @@ Result<> QueryExecution::run_statement() {
     result_ = pending->Execute();
     if (result_->HasError()) {
         return to_error(result_->GetErrorObject());
+    }
+    if (guarded.explain.has_value()) {
+        result_ = with_scans(std::move(result_), scans_of(*instance_, *streams_), *guarded.explain);
     }
     const QueryMemory::Scope uncounted(nullptr);
     lay_out(guarded);
@@ -403,6 +466,8 @@ SqlStats QueryExecution::stats() const {
     stats.row_groups_total = counters_->row_groups_total;
     stats.row_groups_skipped = counters_->row_groups_total - counters_->row_groups_read;
     stats.index_parts = counters_->index_parts;
+    stats.index_parts_whole = counters_->index_parts_whole;
+    stats.values_counted = counters_->values_counted;
     stats.index_rows = counters_->index_rows;
     stats.index_filters = counters_->index_filters;
     stats.object_gets = counters_->gets;

@@ -122,7 +122,13 @@ Result<std::shared_ptr<const ScanSource>> QueryStreams::take_snapshot(const Requ
     source->end_us = range_.end_us;
     source->parts = std::move(snapshot.parts);
     source->id_packs = std::move(snapshot.id_packs);
+    source->parts_total = parts_total;
     counters_.parts_total += parts_total;
+    if (!counted_field_.empty()) {
+        source->counting = FieldCounting{.field = counted_field_, .counts = {}};
+        MS_TRY_VOID(count_values_(*source));
+        counters_.values_counted = source->counting->is_counted;
+    }
     return std::shared_ptr<const ScanSource>(std::move(source));
 }
 

@@ -39,6 +39,13 @@ public:
                  ScanCounters& counters,
                  AddSource add_source);
 
+    using CountValues = std::function<Result<>(ScanSource&)>;
+    /// Of each stream the values of a field are wanted, counted; `count` lets indexes do it.
+    void count_field(std::string name, CountValues count) {
+        counted_field_ = std::move(name);
+        count_values_ = std::move(count);
+    }
+
     /// What stands for a stream in the statement. kNotFound names the nearest streams;
     /// kForbidden: not a type of stream; kInvalidArgument: too many streams.
     Result<TableReplacement> replace(const RequestContext& context, const GuardedTable& table);
@@ -57,6 +64,8 @@ private:
     Range range_;
     ScanCounters& counters_;
     AddSource add_source_;
+    std::string counted_field_;  ///< Empty: streams are seen as they are.
+    CountValues count_values_;
     std::map<std::pair<std::string, std::string>, std::string> ids_;  ///< By schema and name.
     std::map<std::string, TableReplacement> replacements_;            ///< By stream id.
     std::vector<std::shared_ptr<const ScanSource>> sources_;

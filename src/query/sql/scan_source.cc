@@ -53,6 +53,25 @@ std::string time_bound(std::string_view comparison, std::int64_t micros) {
     return fmt::format(" AND \"_timestamp\" {} make_timestamptz({}::BIGINT)", comparison, micros);
 }
 
+/// Values that indexes have counted, and those of the rows that are left.
+std::string counting_subquery(const ScanSource& source,
+                              std::uint64_t handle,
+                              const std::string& scans,
+                              const std::string& where) {
+    const auto fields = source.schema.logical_fields();
+    const auto field = std::ranges::find(fields, source.counting->field, &LogicalField::name);
+    if (!source.counting->is_counted || field == fields.end()) {
+        return R"(SELECT CAST(NULL AS VARCHAR) AS "value", CAST(0 AS BIGINT) AS "rows" WHERE false)";
+    }
+    return fmt::format(
+        R"(SELECT "value", "rows" FROM (SELECT {} AS "value", CAST(1 AS BIGINT) AS "rows" FROM ({}) )"
+        R"(AS scans WHERE true{} UNION ALL SELECT "value", "rows" FROM ms_counts({}::UBIGINT)) AS counts)",
+        field_expression(source, *field),
+        scans,
+        where,
+        handle);
+}
+
 }  // namespace
 
 void name_columns(ScanSource& source) {
@@ -108,6 +127,9 @@ std::string stream_subquery(const ScanSource& source, std::uint64_t handle) {
     }
     if (source.end_us != INT64_MAX) {
         where += time_bound("<", source.end_us);
+    }
+    if (source.counting.has_value()) {
+        return counting_subquery(source, handle, scans, where);
     }
     return fmt::format("SELECT {} FROM ({}) AS scans WHERE true{}", columns, scans, where);
 }

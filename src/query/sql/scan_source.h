@@ -3,7 +3,9 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "metadata/catalogue.h"
@@ -27,12 +29,24 @@ struct ScanCounters {
     std::atomic<std::int64_t> index_parts{0};    ///< Whose index was asked.
     std::atomic<std::int64_t> index_rows{0};     ///< That the indexes left of these parts.
     std::atomic<std::int64_t> index_filters{0};  ///< Conditions that the indexes answered alone.
+    /// Parts that are read whole, because their index left too many rows.
+    std::atomic<std::int64_t> index_parts_whole{0};
+    std::atomic<bool> values_counted{false};  ///< SqlStats::values_counted
 
     void add(const ReadTally& tally) {
         gets += tally.gets;
         bytes += tally.bytes;
         cache_hits += tally.hits;
     }
+};
+
+/// Of a query that counts the values of one field of texts: what indexes have counted.
+struct FieldCounting {
+    std::string field;        ///< The sender's name.
+    bool is_counted = false;  ///< Else there is nothing to answer from.
+    /// Values with their rows, of the parts that are not among the source's any more. No value:
+    /// rows without one.
+    std::vector<std::pair<std::optional<std::string>, std::int64_t>> counts;
 };
 
 /// One stream as one query sees it: a snapshot, ready to be scanned, once for all mentions of the
@@ -42,9 +56,12 @@ struct ScanSource {
     StreamSchema schema;               ///< With the hot rows' fields.
     std::vector<PartInfo> parts;       ///< Those that overlap the query's time range, newest first.
     std::vector<IdPackInfo> id_packs;  ///< That may be of some of them.
+    std::int64_t parts_total = 0;      ///< With those that do not overlap it.
     HotSnapshot hot;
     std::int64_t start_us = INT64_MIN;
     std::int64_t end_us = INT64_MAX;
+
+    std::optional<FieldCounting> counting;
 
     /// Names of both scans' columns, by column (name_columns).
     std::vector<std::string> column_names;
@@ -64,7 +81,8 @@ struct ScanSource {
 void name_columns(ScanSource& source);
 
 /// The text of the subquery that stands for the stream: both scans, `ms_parts(handle)` and
-/// `ms_hot(handle)`, and the stream's columns by their names.
+/// `ms_hot(handle)`, and the stream's columns by their names. Of a source that counts a field: a
+/// value and how many rows have it, as often as it comes, in the columns `value` and `rows`.
 std::string stream_subquery(const ScanSource& source, std::uint64_t handle);
 
 }  // namespace molesignal

@@ -57,6 +57,10 @@ struct SqlQuery {
     std::optional<std::int64_t> limit;
     std::optional<std::chrono::milliseconds> timeout;  ///< Shorter than query.timeout_secs.
     std::optional<SqlLimits> limits = {};              ///< Else those of SqlEngineOptions.
+    /// Not empty: each stream of the statement has two columns only, `value` and `rows`: the values
+    /// of this field, a text, and how many rows have them, from the indexes of most parts; with
+    /// NULL for rows without one. SqlStats::values_counted says whether it could be done.
+    std::string counted_field = {};
 };
 
 struct SqlStats {
@@ -68,8 +72,10 @@ struct SqlStats {
     std::int64_t row_groups_total = 0;    ///< Of the parts that were not skipped.
     std::int64_t row_groups_skipped = 0;  ///< Those of which no byte was read.
     std::int64_t index_parts = 0;         ///< Parts whose index was asked.
+    std::int64_t index_parts_whole = 0;   ///< Of these, read whole: the index left many rows.
     std::int64_t index_rows = 0;          ///< Rows of these parts that the indexes left to look at.
     std::int64_t index_filters = 0;       ///< Conditions that the indexes answered alone.
+    bool values_counted = false;          ///< Else a query with `counted_field` saw no rows.
     std::int64_t object_gets = 0;
     std::int64_t cache_hits = 0;  ///< Reads that a cache answered instead of the object store.
     std::int64_t hot_rows = 0;

@@ -149,6 +149,55 @@ TEST_F(Engine, ExplainShowsThePlanAndNoObject) {
     EXPECT_EQ(plan.find(part.objects[0].key), std::string::npos) << plan;
 }
 
+TEST_F(Engine, ExplainSaysHowEachStreamIsRead) {
+    add_hot("app", numbered_chunk(3));
+    const auto part = add_part("app", numbered_chunk(2, 100));
+    add_part("app", numbered_chunk(4, 200));
+    add_hot("other", numbered_chunk(1));
+    const auto plan =
+        answer("EXPLAIN SELECT count(*) FROM logs.app, other WHERE app.n > 150 AND app.body = 'x'");
+    EXPECT_NE(plan.find("logs.app: 2 parts; skipped: 0 by the time range, 0 by times, 2 by zone "
+                        "maps, 0 by index\nhot rows: 3"),
+              std::string::npos)
+        << plan;
+    EXPECT_NE(plan.find("logs.other: 0 parts;"), std::string::npos) << plan;
+    const auto timed = answer(
+        "EXPLAIN SELECT n FROM logs.app WHERE _timestamp < TIMESTAMPTZ '2001-01-01 00:00:00+00'");
+    EXPECT_NE(timed.find("2 by times, 0 by zone maps"), std::string::npos) << timed;
+    const auto unindexed = answer("EXPLAIN SELECT n FROM logs.app WHERE body LIKE '%00%'");
+    EXPECT_NE(unindexed.find("index asked: a test of body, needs body contains '00'\nconditions "
+                             "answered by index alone: 0 of 1\n2 parts whole, 6 rows: no index"),
+              std::string::npos)
+        << unindexed;
+    EXPECT_NE(answer("EXPLAIN SELECT n FROM logs.app").find("2 parts whole, 6 rows: no condition"),
+              std::string::npos);
+    const auto json = answer("EXPLAIN (FORMAT json) SELECT n FROM logs.app WHERE n > 103");
+    EXPECT_NE(json.find(R"(""skipped_by_zone_maps"":1,""skipped_by_index"":0,""conditions"":[],)"
+                        R"(""conditions_answered"":0,""readings"":[{""how"":""no_condition"",)"
+                        R"(""parts"":1,""rows"":4,""rows_left"":4}],""hot_rows"":3})"),
+              std::string::npos)
+        << json;
+    EXPECT_EQ(json.find(part.objects[0].key), std::string::npos) << json;
+    EXPECT_EQ(json.find("ms://"), std::string::npos) << json;
+    EXPECT_NE(answer("EXPLAIN (FORMAT html) SELECT n FROM logs.app").find("only SELECT"),
+              std::string::npos);
+}
+
+TEST_F(Engine, ConditionsOfOurFunctionsReachTheScan) {
+    add_part("app", numbered_chunk(2, 100));
+    for (const auto* condition : {"regexp_matches(body, '10+1x')",
+                                  "body SIMILAR TO '10[01].*'",
+                                  "body LIKE '%1_0%'",
+                                  "body LIKE '%1$%0%' ESCAPE '$'",
+                                  "match(body, '100')",
+                                  "NOT regexp_matches(body, '10+1x')"}) {
+        const auto plan = answer(std::string("EXPLAIN SELECT n FROM logs.app WHERE ") + condition);
+        const bool is_asked = plan.find("index asked") != std::string::npos;
+        // The index has the words of a text, and no values to test.
+        EXPECT_EQ(is_asked, !std::string_view(condition).starts_with("NOT")) << plan;
+    }
+}
+
 TEST_F(Engine, WhatDuckDbDoesNotCountIsBoundedToo) {
     options_.memory_bytes = 64 << 20;
     options_.memory = MemoryBudget::make_root("process", "memory.limit_mb", 1LL << 30);

@@ -607,9 +607,12 @@ QueryNode& query_of(duckdb::SQLStatement& statement) {
     if (statement.type == duckdb::StatementType::EXPLAIN_STATEMENT) {
         auto& explain = statement.Cast<duckdb::ExplainStatement>();
         if (explain.explain_type != duckdb::ExplainType::EXPLAIN_STANDARD ||
-            explain.explain_format != duckdb::ExplainFormat::DEFAULT ||
+            (explain.explain_format != duckdb::ExplainFormat::DEFAULT &&
+             explain.explain_format != duckdb::ExplainFormat::TEXT &&
+             explain.explain_format != duckdb::ExplainFormat::JSON) ||
             explain.stmt->type != duckdb::StatementType::SELECT_STATEMENT) {
-            refuse(ErrorCode::kForbidden, "only SELECT and EXPLAIN SELECT are allowed");
+            refuse(ErrorCode::kForbidden,
+                   "only SELECT, EXPLAIN SELECT and EXPLAIN (FORMAT json) SELECT are allowed");
         }
         return query_of(*explain.stmt);
     }
@@ -647,6 +650,11 @@ Result<GuardedStatement> guard_statement(
     if (guarded.statement->type == duckdb::StatementType::SELECT_STATEMENT) {
         guarded.hidden_columns = added.hidden_columns;
         guarded.digits = std::move(added.digits);
+    } else {
+        guarded.explain = guarded.statement->Cast<duckdb::ExplainStatement>().explain_format ==
+                                  duckdb::ExplainFormat::JSON
+                              ? ExplainForm::kJson
+                              : ExplainForm::kText;
     }
     return guarded;
 } catch (const Refused& refused) {

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -52,11 +53,15 @@ struct TimeDigits {
     std::size_t hidden = 0;  ///< Which of the hidden columns has the digits.
 };
 
+/// What EXPLAIN answers in.
+enum class ExplainForm : std::uint8_t { kText = 1, kJson = 2 };
+
 struct GuardedStatement {
     std::unique_ptr<duckdb::SQLStatement> statement;
     /// The last columns of the answer that were added and are not shown.
     std::size_t hidden_columns = 0;
     std::vector<TimeDigits> digits;
+    std::optional<ExplainForm> explain;  ///< The statement is to be explained, not run.
 };
 
 /// Parses user SQL, refuses everything that is not allowed, and rewrites the rest (reliability:

@@ -1,6 +1,14 @@
 #pragma once
 
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "query/regex_literals.h"
+
 namespace duckdb {
+class BoundFunctionExpression;
 class Connection;
 class DuckDB;
 }  // namespace duckdb
@@ -15,5 +23,16 @@ void register_regex_functions(duckdb::DuckDB& database, duckdb::Connection& conn
 /// and stays so: time_bucket, date_trunc, the parts of a time by their names, casts to TIMESTAMP
 /// and DATE. They answer what they answered.
 void register_utc_functions(duckdb::DuckDB& database, duckdb::Connection& connection);
+
+/// What a bound call of `ms_regexp_matches` or `ms_regexp_full_match` asks of its text.
+struct RegexCondition {
+    std::string pattern;
+    RegexMode mode;
+    bool is_whole = false;  ///< The pattern must match from begin to end.
+    /// Whether a text matches. Null: for a few thousand texts that may take too long.
+    std::function<bool(std::string_view)> matches;
+};
+/// Nothing: another function.
+std::optional<RegexCondition> regex_condition(const duckdb::BoundFunctionExpression& call);
 
 }  // namespace molesignal

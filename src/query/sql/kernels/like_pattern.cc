@@ -1,6 +1,7 @@
 #include "query/sql/kernels/like_pattern.h"
 
 #include <cstring>
+#include <utility>
 
 namespace molesignal {
 namespace {
@@ -101,6 +102,21 @@ std::size_t LikePattern::find(const Run& run,
         }
     }
     return kNone;
+}
+
+std::vector<std::string> LikePattern::literals() const {
+    std::vector<std::string> literals;
+    for (const auto& run : runs_) {
+        std::string literal;
+        for (std::size_t i = 0; i <= run.bytes.size(); ++i) {
+            if (i < run.bytes.size() && (run.wild.empty() || !run.wild[i])) {
+                literal.push_back(run.bytes[i]);
+            } else if (!literal.empty()) {
+                literals.push_back(std::exchange(literal, {}));
+            }
+        }
+    }
+    return literals;
 }
 
 bool LikePattern::matches(std::string_view text,

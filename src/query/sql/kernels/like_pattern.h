@@ -18,6 +18,8 @@ public:
 
     /// `count` is told of the work on the way, so that it can stop it by an exception.
     bool matches(std::string_view text, const std::function<void(std::uint64_t)>& count) const;
+    /// What stands between the pattern's '%' and '_': a text that matches has each of them.
+    std::vector<std::string> literals() const;
 
 private:
     /// A run without '%'.

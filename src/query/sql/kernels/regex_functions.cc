@@ -257,7 +257,33 @@ void run_replace(duckdb::DataChunk& arguments,
         });
 }
 
+/// Of what is asked of the values of an index: their bytes times the program's steps.
+constexpr std::uint64_t kValueBytesMax = 256U << 10U;
+
 }  // namespace
+
+std::optional<RegexCondition> regex_condition(const duckdb::BoundFunctionExpression& call) {
+    const bool is_whole = call.function.name == "ms_regexp_full_match";
+    if ((!is_whole && call.function.name != "ms_regexp_matches") || call.bind_info == nullptr) {
+        return std::nullopt;
+    }
+    const auto& data = call.bind_info->Cast<RegexData>();
+    RegexCondition condition{.pattern = data.pattern,
+                             .mode = {.ignores_case = !data.options.case_sensitive(),
+                                      .is_literal = data.options.literal()},
+                             .is_whole = is_whole,
+                             .matches = nullptr};
+    auto regex = std::make_shared<const RE2>(data.pattern, data.options);
+    if (regex->ok() &&
+        static_cast<std::uint64_t>(regex->ProgramSize()) * kValueBytesMax <= kStepsMax) {
+        const auto anchor = is_whole ? RE2::ANCHOR_BOTH : RE2::UNANCHORED;
+        condition.matches = [regex = std::move(regex), anchor](std::string_view text) {
+            return regex->Match(
+                re2::StringPiece(text.data(), text.size()), 0, text.size(), anchor, nullptr, 0);
+        };
+    }
+    return condition;
+}
 
 void register_regex_functions(duckdb::DuckDB& database, duckdb::Connection& connection) {
     using Run = void (*)(duckdb::DataChunk&, duckdb::ExpressionState&, duckdb::Vector&);
@@ -270,9 +296,10 @@ void register_regex_functions(duckdb::DuckDB& database, duckdb::Connection& conn
                          Run run) {
         duckdb::ScalarFunction function(
             name, std::move(arguments), result, run, bind_regex, nullptr, nullptr, init_regex);
-        duckdb::BaseScalarFunction::SetReturnsError(function);
         return function;
     };
+    // Conditions are not said to fail, though they do for a very long value of a row: otherwise
+    // DuckDB would neither hand them to scans, where indexes are asked, nor read less for them.
     auto matches =
         make("ms_regexp_matches", {text, text, text}, truth, run_matches<RE2::UNANCHORED>);
     auto full =
@@ -281,6 +308,9 @@ void register_regex_functions(duckdb::DuckDB& database, duckdb::Connection& conn
     auto replace = make("ms_regexp_replace", {text, text, text, text}, text, run_replace);
     connection.context->RunFunctionInTransaction([&] {
         duckdb::ExtensionLoader loader(*database.instance, "molesignal");
+        for (auto* function : {&extract, &replace}) {
+            duckdb::BaseScalarFunction::SetReturnsError(*function);
+        }
         for (auto* function : {&matches, &full, &extract, &replace}) {
             loader.RegisterFunction(*function);
         }

@@ -1,10 +1,15 @@
 #include "query/sql/parts/index_conditions.h"
 
 #include <algorithm>
+#include <functional>
 
 #include <duckdb.hpp>
 #include <duckdb/planner/expression/list.hpp>
 
+#include "query/regex_literals.h"
+#include "query/search_schema.h"
+#include "query/sql/kernels/kernels.h"
+#include "query/sql/kernels/like_pattern.h"
 #include "query/text_match.h"
 
 namespace molesignal {
@@ -26,22 +31,52 @@ std::optional<std::string> constant_text(const Expression& expression) {
     return duckdb::StringValue::Get(value);
 }
 
-/// What a pattern of LIKE is without its ends: literals between '%', each of which must occur.
-/// '_' and an escape end a literal, so that less is asked for.
-std::vector<std::string> literals_of_pattern(std::string_view pattern) {
-    std::vector<std::string> literals(1);
-    for (const char character : pattern) {
-        if (character == '\\') {
-            return {};  // Whether it escapes depends on the call.
-        }
-        if (character == '%' || character == '_') {
-            literals.emplace_back();
-        } else {
-            literals.back().push_back(character);
-        }
+bool is_false(const Expression& expression) {
+    if (expression.GetExpressionClass() != ExpressionClass::BOUND_CONSTANT) {
+        return false;
     }
-    std::erase_if(literals, [](const auto& literal) { return literal.empty(); });
-    return literals;
+    const auto& value = expression.Cast<duckdb::BoundConstantExpression>().value;
+    return value.type().id() == duckdb::LogicalTypeId::BOOLEAN && !value.IsNull() &&
+           !duckdb::BooleanValue::Get(value);
+}
+
+/// A test of a text.
+using TextTest = std::function<bool(std::string_view)>;
+
+/// `test` of the text that DuckDB's lower() makes of a value, where that is certain: of ASCII.
+IndexQuery::ValueTest of_lowered(TextTest test) {
+    return [test = std::move(test)](std::string_view value) -> std::optional<bool> {
+        std::string lowered;
+        for (const char byte : value) {
+            if ((byte & 0x80) != 0) {
+                return std::nullopt;
+            }
+            lowered.push_back(byte >= 'A' && byte <= 'Z' ? static_cast<char>(byte + ('a' - 'A'))
+                                                         : byte);
+        }
+        return test(lowered);
+    };
+}
+
+/// The test that LIKE, contains, starts_with and ends_with are; nothing: another function.
+std::optional<TextTest> text_test(const std::string& name,
+                                  const std::string& constant,
+                                  const std::optional<LikePattern>& like) {
+    if (like.has_value()) {
+        return [like](std::string_view text) { return like->matches(text, [](auto) {}); };
+    }
+    if (name == "contains" || name == "ms_contains") {
+        return [constant](std::string_view text) {
+            return text.find(constant) != std::string_view::npos;
+        };
+    }
+    if (name == "prefix" || name == "starts_with" || name == "^@") {
+        return [constant](std::string_view text) { return text.starts_with(constant); };
+    }
+    if (name == "suffix" || name == "ends_with") {
+        return [constant](std::string_view text) { return text.ends_with(constant); };
+    }
+    return std::nullopt;
 }
 
 class Translation {
@@ -49,16 +84,17 @@ public:
     Translation(const ColumnOf& column_of, const ScanSource& source)
         : column_of_(column_of), source_(source) {}
 
-    std::optional<IndexCondition> run(const Expression& condition) const {
+    /// The rows for which `condition` is `truth`: for NULL it is neither true nor false.
+    std::optional<IndexCondition> run(const Expression& condition, bool truth) const {
         switch (condition.GetExpressionClass()) {
             case ExpressionClass::BOUND_CONJUNCTION:
-                return conjunction(condition.Cast<duckdb::BoundConjunctionExpression>());
+                return conjunction(condition.Cast<duckdb::BoundConjunctionExpression>(), truth);
             case ExpressionClass::BOUND_COMPARISON:
-                return comparison(condition.Cast<duckdb::BoundComparisonExpression>());
+                return comparison(condition.Cast<duckdb::BoundComparisonExpression>(), truth);
             case ExpressionClass::BOUND_OPERATOR:
-                return operation(condition.Cast<duckdb::BoundOperatorExpression>());
+                return operation(condition.Cast<duckdb::BoundOperatorExpression>(), truth);
             case ExpressionClass::BOUND_FUNCTION:
-                return call(condition.Cast<duckdb::BoundFunctionExpression>());
+                return call(condition.Cast<duckdb::BoundFunctionExpression>(), truth);
             default:
                 return std::nullopt;
         }
@@ -78,28 +114,45 @@ private:
                    : std::nullopt;
     }
 
-    std::optional<IndexCondition> conjunction(
-        const duckdb::BoundConjunctionExpression& condition) const {
-        const bool is_and = condition.GetExpressionType() == ExpressionType::CONJUNCTION_AND;
-        IndexCondition joined{.query = is_and ? IndexQuery::all({}) : IndexQuery::any({}),
-                              .same = true};
+    /// Whether indexes have the words of a field, and not its values.
+    bool has_words(FieldId id) const {
+        const auto variant = std::ranges::find(source_.schema.variants, id, &FieldVariant::id);
+        return variant != source_.schema.variants.end() &&
+               is_full_text_field(source_.stream.settings, variant->name);
+    }
+
+    std::optional<IndexCondition> conjunction(const duckdb::BoundConjunctionExpression& condition,
+                                              bool truth) const {
+        // All are true, or one is false; one is true, or all are false.
+        const bool needs_all =
+            (condition.GetExpressionType() == ExpressionType::CONJUNCTION_AND) == truth;
+        IndexCondition joined{.query = needs_all ? IndexQuery::all({}) : IndexQuery::any({}),
+                              .same = true,
+                              .helps = false};
         for (const auto& child : condition.children) {
-            auto part = run(*child);
+            auto part = run(*child, truth);
             if (!part.has_value()) {
-                if (!is_and) {
+                if (!needs_all) {
                     return std::nullopt;
                 }
                 joined.same = false;
                 continue;
             }
             joined.same = joined.same && part->same;
+            joined.helps = joined.helps || part->helps;
             joined.query.children.push_back(std::move(part->query));
         }
         return joined.query.children.empty() ? std::nullopt : std::optional(std::move(joined));
     }
 
-    std::optional<IndexCondition> comparison(
-        const duckdb::BoundComparisonExpression& condition) const {
+    /// The rows that have a value and do not answer `query`, which is of this field.
+    static IndexQuery others(FieldId field, IndexQuery query) {
+        return IndexQuery::all(
+            {IndexQuery::present(field), IndexQuery::negation(std::move(query))});
+    }
+
+    std::optional<IndexCondition> comparison(const duckdb::BoundComparisonExpression& condition,
+                                             bool truth) const {
         const auto type = condition.GetExpressionType();
         if (type != ExpressionType::COMPARE_EQUAL && type != ExpressionType::COMPARE_NOTEQUAL) {
             return std::nullopt;
@@ -113,100 +166,196 @@ private:
         if (!field.has_value() || !value.has_value()) {
             return std::nullopt;
         }
-        auto equals = IndexQuery::equals(*field, *value);
-        if (type == ExpressionType::COMPARE_EQUAL) {
-            return IndexCondition{.query = std::move(equals), .same = true};
-        }
-        return IndexCondition{.query = IndexQuery::all({IndexQuery::present(*field),
-                                                        IndexQuery::negation(std::move(equals))}),
-                              .same = true};
+        return one_of(
+            *field, {std::move(*value)}, (type == ExpressionType::COMPARE_EQUAL) == truth);
     }
 
-    std::optional<IndexCondition> operation(
-        const duckdb::BoundOperatorExpression& condition) const {
+    IndexCondition one_of(FieldId field, std::vector<std::string> values, bool is_one) const {
+        auto query = IndexQuery::one_of(field, std::move(values));
+        return {.query = is_one ? std::move(query) : others(field, std::move(query)),
+                .same = true,
+                .helps = is_one || !has_words(field)};
+    }
+
+    std::optional<IndexCondition> operation(const duckdb::BoundOperatorExpression& condition,
+                                            bool truth) const {
         const auto& children = condition.children;
-        switch (condition.GetExpressionType()) {
-            case ExpressionType::COMPARE_IN: {
-                const auto field = text_field(*children[0]);
-                std::vector<std::string> values;
-                for (std::size_t i = 1; i < children.size(); ++i) {
-                    auto value = constant_text(*children[i]);
-                    if (!value.has_value()) {
-                        return std::nullopt;
-                    }
-                    values.push_back(std::move(*value));
-                }
-                return field.has_value()
-                           ? std::optional(IndexCondition{
-                                 .query = IndexQuery::one_of(*field, std::move(values)),
-                                 .same = true})
-                           : std::nullopt;
-            }
+        const auto type = condition.GetExpressionType();
+        switch (type) {
+            case ExpressionType::COMPARE_IN:
+            case ExpressionType::COMPARE_NOT_IN:
+                return is_in(condition, (type == ExpressionType::COMPARE_IN) == truth);
             case ExpressionType::OPERATOR_NOT:
-                return negation(*children[0]);
+                return run(*children[0], !truth);
+            case ExpressionType::OPERATOR_IS_NULL:
+            case ExpressionType::OPERATOR_IS_NOT_NULL: {
+                const auto field = text_field(*children[0]);
+                if (!field.has_value()) {
+                    return std::nullopt;
+                }
+                auto query = IndexQuery::present(*field);
+                const bool is_present = (type == ExpressionType::OPERATOR_IS_NOT_NULL) == truth;
+                return IndexCondition{
+                    .query = is_present ? std::move(query) : IndexQuery::negation(std::move(query)),
+                    .same = true,
+                    .helps = false};
+            }
+            case ExpressionType::OPERATOR_COALESCE: {
+                // coalesce(…, false) is never NULL.
+                if (children.size() != 2 || !is_false(*children[1])) {
+                    return std::nullopt;
+                }
+                auto inner = run(*children[0], true);
+                if (truth || !inner.has_value()) {
+                    return inner;
+                }
+                return negation(std::move(*inner));
+            }
             default:
                 return std::nullopt;
         }
     }
 
-    /// Of what is never NULL only: where a comparison is NULL, so is its negation.
-    std::optional<IndexCondition> negation(const Expression& condition) const {
-        if (condition.GetExpressionClass() != ExpressionClass::BOUND_FUNCTION ||
-            condition.Cast<duckdb::BoundFunctionExpression>().function.name != "ms_match") {
-            return std::nullopt;
+    std::optional<IndexCondition> is_in(const duckdb::BoundOperatorExpression& condition,
+                                        bool is_one) const {
+        const auto& children = condition.children;
+        const auto field = text_field(*children[0]);
+        std::vector<std::string> values;
+        for (std::size_t i = 1; i < children.size(); ++i) {
+            // With a NULL among them what is not found is neither in nor not in.
+            auto value = constant_text(*children[i]);
+            if (!value.has_value()) {
+                return std::nullopt;
+            }
+            values.push_back(std::move(*value));
         }
-        auto inner = run(condition);
-        if (!inner.has_value() || !inner->same) {
-            return std::nullopt;
-        }
-        return IndexCondition{.query = IndexQuery::negation(std::move(inner->query)), .same = true};
+        return field.has_value() ? std::optional(one_of(*field, std::move(values), is_one))
+                                 : std::nullopt;
     }
 
-    std::optional<IndexCondition> call(const duckdb::BoundFunctionExpression& condition) const {
+    /// Of what is never NULL.
+    static std::optional<IndexCondition> negation(IndexCondition condition) {
+        return condition.same ? std::optional(IndexCondition{
+                                    .query = IndexQuery::negation(std::move(condition.query)),
+                                    .same = true,
+                                    .helps = condition.helps})
+                              : std::nullopt;
+    }
+
+    std::optional<IndexCondition> call(const duckdb::BoundFunctionExpression& condition,
+                                       bool truth) const {
         const auto& name = condition.function.name;
         const auto& children = condition.children;
-        if (children.size() < 2) {
-            return std::nullopt;
-        }
-        const auto constant = constant_text(*children[1]);
+        const auto constant = children.size() < 2 ? std::nullopt : constant_text(*children[1]);
         if (!constant.has_value()) {
             return std::nullopt;
         }
         if (name == "ms_match") {
-            return match(*children[0], *constant);
+            auto found = match(*children[0], *constant);
+            return truth || !found.has_value() ? found : negation(std::move(*found));
         }
-        if (name == "contains" || name == "ms_contains" || name == "prefix" || name == "suffix" ||
-            name == "starts_with" || name == "ends_with") {
-            return contains(*children[0], {*constant});
-        }
-        if ((name == "~~" || name == "ms_like") && children.size() == 2) {
-            return contains(*children[0], literals_of_pattern(*constant));
-        }
-        return std::nullopt;
-    }
-
-    /// `text`: a column, or one whose letters are made small.
-    std::optional<IndexCondition> contains(const Expression& text,
-                                           const std::vector<std::string>& literals) const {
-        const auto* column = &text;
-        bool ignores_case = false;
-        if (text.GetExpressionClass() == ExpressionClass::BOUND_FUNCTION) {
-            const auto& function = text.Cast<duckdb::BoundFunctionExpression>();
-            if (function.function.name != "lower" || function.children.size() != 1) {
-                return std::nullopt;
-            }
-            column = function.children[0].get();
-            ignores_case = true;
-        }
-        const auto field = text_field(*column);
-        if (!field.has_value() || literals.empty()) {
+        const auto text = operand(*children[0]);
+        if (!text.has_value()) {
             return std::nullopt;
         }
-        IndexCondition joined{.query = IndexQuery::all({}), .same = false};
-        for (const auto& literal : literals) {
-            joined.query.children.push_back(IndexQuery::contains(*field, literal, ignores_case));
+        auto query = name.starts_with("ms_regexp_") ? regex(condition, *text)
+                                                    : like(condition, *text, *constant);
+        if (!query.has_value()) {
+            return std::nullopt;
         }
-        return joined;
+        const bool is_tested = query->test != nullptr;
+        if (!is_tested && (!truth || query->children.empty())) {
+            return std::nullopt;
+        }
+        const bool helps = (truth && !query->children.empty()) || !has_words(text->field);
+        return IndexCondition{
+            .query = truth ? std::move(*query) : others(text->field, std::move(*query)),
+            .same = is_tested,
+            .helps = helps};
+    }
+
+    /// A text field, or one whose letters are made small.
+    struct Operand {
+        FieldId field;
+        bool is_lowered = false;
+    };
+    std::optional<Operand> operand(const Expression& text) const {
+        if (const auto field = text_field(text)) {
+            return Operand{.field = *field};
+        }
+        if (text.GetExpressionClass() != ExpressionClass::BOUND_FUNCTION) {
+            return std::nullopt;
+        }
+        const auto& function = text.Cast<duckdb::BoundFunctionExpression>();
+        if (function.function.name != "lower" || function.children.size() != 1) {
+            return std::nullopt;
+        }
+        const auto field = text_field(*function.children[0]);
+        return field.has_value() ? std::optional(Operand{.field = *field, .is_lowered = true})
+                                 : std::nullopt;
+    }
+
+    /// What `test` is true of, which cannot be without `literals`.
+    static IndexQuery passing(const Operand& text,
+                              TextTest test,
+                              std::vector<IndexQuery> literals) {
+        if (test == nullptr) {
+            return IndexQuery::needs(std::move(literals));
+        }
+        return IndexQuery::passing(
+            text.field,
+            text.is_lowered ? of_lowered(std::move(test)) : IndexQuery::ValueTest(std::move(test)),
+            std::move(literals));
+    }
+
+    static std::optional<IndexQuery> like(const duckdb::BoundFunctionExpression& condition,
+                                          const Operand& text,
+                                          const std::string& constant) {
+        const auto& name = condition.function.name;
+        std::optional<LikePattern> pattern;
+        std::vector<std::string> literals = {constant};
+        if (name == "~~" || name == "ms_like") {
+            const auto escape = condition.children.size() > 2
+                                    ? constant_text(*condition.children[2])
+                                    : std::optional<std::string>("");
+            auto parsed = escape.has_value()
+                              ? LikePattern::parse(constant, *escape)
+                              : Error(ErrorCode::kInvalidArgument, "an escape of each row's own");
+            if (!parsed) {
+                return std::nullopt;
+            }
+            literals = parsed->literals();
+            pattern = std::move(*parsed);
+        }
+        auto test = text_test(name, constant, pattern);
+        if (!test.has_value()) {
+            return std::nullopt;
+        }
+        std::vector<IndexQuery> needed;
+        for (const auto& literal : literals) {
+            if (!literal.empty()) {
+                needed.push_back(IndexQuery::contains(text.field, literal, text.is_lowered));
+            }
+        }
+        return passing(text, std::move(*test), std::move(needed));
+    }
+
+    static std::optional<IndexQuery> regex(const duckdb::BoundFunctionExpression& condition,
+                                           const Operand& text) {
+        auto asked = regex_condition(condition);
+        if (!asked.has_value()) {
+            return std::nullopt;
+        }
+        asked->mode.ignores_case = asked->mode.ignores_case || text.is_lowered;
+        auto literals = regex_literals(asked->pattern, asked->mode, text.field);
+        std::vector<IndexQuery> needed;
+        if (literals.needed.has_value()) {
+            needed.push_back(std::move(*literals.needed));
+        }
+        if (asked->is_whole && !literals.whole.empty()) {
+            needed.push_back(IndexQuery::one_of(text.field, std::move(literals.whole)));
+        }
+        return passing(text, std::move(asked->matches), std::move(needed));
     }
 
     std::optional<IndexCondition> match(const Expression& text, const std::string& query) const {
@@ -266,7 +415,7 @@ private:
 std::optional<IndexCondition> index_condition(const Expression& condition,
                                               const ColumnOf& column_of,
                                               const ScanSource& source) {
-    return Translation(column_of, source).run(condition);
+    return Translation(column_of, source).run(condition, true);
 }
 
 }  // namespace molesignal

@@ -11,7 +11,21 @@ namespace {
 
 bool has_equality(const IndexQuery& query) {
     return query.kind == IndexQuery::Kind::kEquals ||
-           std::ranges::any_of(query.children, has_equality);
+           (query.kind != IndexQuery::Kind::kNot &&
+            std::ranges::any_of(query.children, has_equality));
+}
+
+/// What is asked of a part as a whole: that a part has a row which answers does not say that
+/// another does not, so a negation asks nothing.
+IndexQuery of_parts(const IndexQuery& query) {
+    if (query.kind == IndexQuery::Kind::kNot) {
+        return IndexQuery::all({});
+    }
+    auto asked = query;
+    for (auto& child : asked.children) {
+        child = of_parts(child);
+    }
+    return asked;
 }
 
 /// The rows of a pack, its parts, that may answer all conditions.
@@ -21,7 +35,7 @@ Result<RowSet> ask(const SidecarReader& pack,
     SidecarReadStats stats;
     auto rows = RowSet::all(pack.rows());
     for (const auto* condition : conditions) {
-        MS_TRY(const auto selection, pack.select(ranges, condition->query, stats));
+        MS_TRY(const auto selection, pack.select(ranges, of_parts(condition->query), stats));
         rows = rows.intersected(selection.rows);
     }
     return rows;

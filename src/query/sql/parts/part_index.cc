@@ -172,8 +172,12 @@ void PartIndex::note_fields(const IndexQuery& query, bool& in_values, bool& in_t
         case IndexQuery::Kind::kAll:
         case IndexQuery::Kind::kAny:
         case IndexQuery::Kind::kNot:
-        case IndexQuery::Kind::kNeeds:
             return;
+        case IndexQuery::Kind::kNeeds:
+            if (query.test == nullptr) {
+                return;
+            }
+            break;
         default:
             break;
     }
@@ -181,6 +185,24 @@ void PartIndex::note_fields(const IndexQuery& query, bool& in_values, bool& in_t
     // nothing among the texts either.
     const auto* field = values_->reader->find(query.field);
     (field != nullptr && field->kind == FieldIndexKind::kNone ? in_texts : in_values) = true;
+}
+
+std::optional<std::vector<ValueCount>> PartIndex::value_counts(FieldId field) {
+    if (!values_.has_value() && (!open_segments() || segments_.size() != 1)) {
+        return std::nullopt;
+    }
+    const auto& segment = values_.has_value() ? *values_ : segments_.front();
+    auto ranges = ranges_of(state_, segment.object);
+    SidecarReadStats stats;
+    auto counts = segment.reader->value_counts(ranges, field, stats);
+    if (!counts && ranges.may_be_repeated(counts.error())) {
+        counts = segment.reader->value_counts(ranges, field, stats);
+    }
+    if (!counts) {
+        log_unusable(segment.object.key, counts.error());
+        return std::nullopt;
+    }
+    return std::move(*counts);
 }
 
 RowSelection PartIndex::select(const IndexQuery& query) {

@@ -26,6 +26,9 @@ public:
     /// The rows that answer `query`; where an index turns out to be damaged all, not exactly.
     RowSelection select(const IndexQuery& query);
 
+    /// The values of a field and their rows; nothing: the index does not list them.
+    std::optional<std::vector<ValueCount>> value_counts(FieldId field);
+
 private:
     static constexpr std::uint64_t kAnyRows = UINT64_MAX;
     struct Segment {

@@ -68,6 +68,19 @@ struct PartsInfo final : duckdb::TableFunctionInfo {
 struct ChosenPart {
     const PartInfo* part = nullptr;
     const RowSet* rows = nullptr;  ///< Null: all.
+    PartReading reading = PartReading::kUnasked;
+    std::int64_t rows_left = 0;  ///< By its index, if that was asked.
+};
+
+/// What a list has come through to what it is.
+struct PartHistory {
+    std::int64_t skipped_by_times = 0;
+    std::int64_t skipped_by_zone_maps = 0;
+    std::int64_t skipped_by_index = 0;
+    std::vector<IndexQuery> conditions;  ///< That indexes were asked.
+    std::int64_t answered = 0;           ///< Of these, alone.
+    /// Filters were taken out: whoever reads the parts must read their chosen rows only.
+    bool is_selection_needed = false;
 };
 
 /// Hands DuckDB's reader the chosen rows of a file.
@@ -97,13 +110,13 @@ public:
     PartList(std::shared_ptr<InstanceState> state,
              std::shared_ptr<const ScanSource> source,
              Parts parts,
-             bool is_selection_needed)
+             PartHistory history)
         : MultiFileList(duckdb::vector<duckdb::OpenFileInfo>(),
                         duckdb::FileGlobOptions::ALLOW_EMPTY),
           state_(std::move(state)),
           source_(std::move(source)),
           parts_(std::move(parts)),
-          is_selection_needed_(is_selection_needed) {}
+          history_(std::move(history)) {}
 
     const ScanSource& source() const { return *source_; }
     const Parts& parts() const { return parts_; }
@@ -127,19 +140,15 @@ public:
             const auto id = info.column_ids[column.binding.column_index];
             return id < source_->columns() ? std::optional<std::size_t>(id) : std::nullopt;
         };
-        Parts kept;
-        std::ranges::copy_if(parts_, std::back_inserter(kept), [&](const auto& chosen) {
-            const BoundsOf bounds = [&](auto column) {
-                return part_bounds(*chosen.part, *source_, column);
-            };
-            return std::ranges::all_of(filters, [&](const auto& filter) {
-                return may_be_true(*filter, column_of, bounds);
-            });
-        });
-        bool is_needed = is_selection_needed_;
-        const bool has_asked = ask_indexes(context, column_of, filters, kept, is_needed);
-        return kept.size() == parts_.size() && !has_asked ? nullptr
-                                                          : make(std::move(kept), is_needed);
+        auto history = history_;
+        auto kept = possible_parts(column_of, filters, history);
+        const bool has_asked = ask_indexes(context, column_of, filters, kept, history);
+        if (state_->explains) {
+            state_->note_scan(info.table_index, report_of(kept, history));
+        }
+        return kept.size() == parts_.size() && !has_asked
+                   ? nullptr
+                   : make(std::move(kept), std::move(history));
     }
 
     /// The same for what is known when the scan begins: bounds of a join's other side, too.
@@ -156,7 +165,7 @@ public:
                 return part_bounds(*chosen.part, *source_, column);
             });
         });
-        return kept.size() == parts_.size() ? nullptr : make(std::move(kept), is_selection_needed_);
+        return kept.size() == parts_.size() ? nullptr : make(std::move(kept), history_);
     }
 
     duckdb::vector<duckdb::OpenFileInfo> GetAllFiles() override {
@@ -180,7 +189,7 @@ public:
         }
         return duckdb::make_uniq<duckdb::NodeStatistics>(rows, rows);
     }
-    duckdb::unique_ptr<MultiFileList> Copy() override { return make(parts_, is_selection_needed_); }
+    duckdb::unique_ptr<MultiFileList> Copy() override { return make(parts_, history_); }
 
 protected:
     duckdb::OpenFileInfo GetFile(duckdb::idx_t i) override {
@@ -197,8 +206,73 @@ private:
         bool is_answered = true;  ///< Exactly, for every part so far.
     };
 
-    duckdb::unique_ptr<MultiFileList> make(Parts parts, bool is_selection_needed) const {
-        return duckdb::make_uniq<PartList>(state_, source_, std::move(parts), is_selection_needed);
+    duckdb::unique_ptr<MultiFileList> make(Parts parts, PartHistory history) const {
+        return duckdb::make_uniq<PartList>(state_, source_, std::move(parts), std::move(history));
+    }
+
+    /// The parts that may hold a row for which all of `filters` are true, by their bounds.
+    Parts possible_parts(const ColumnOf& column_of,
+                         const Filters& filters,
+                         PartHistory& history) const {
+        Parts kept;
+        for (const auto& chosen : parts_) {
+            const auto is_possible = [&](const BoundsOf& bounds) {
+                return std::ranges::all_of(filters, [&](const auto& filter) {
+                    return may_be_true(*filter, column_of, bounds);
+                });
+            };
+            if (is_possible(
+                    [&](auto column) { return part_bounds(*chosen.part, *source_, column); })) {
+                kept.push_back(chosen);
+                continue;
+            }
+            const bool by_times = !is_possible([&](auto column) {
+                return column == ScanSource::kTimestamp
+                           ? part_bounds(*chosen.part, *source_, column)
+                           : ColumnBounds{.min = {}, .max = {}};
+            });
+            ++(by_times ? history.skipped_by_times : history.skipped_by_zone_maps);
+        }
+        return kept;
+    }
+
+    ScanReport report_of(const Parts& parts, const PartHistory& history) const {
+        ScanReport report;
+        report.source = source_;
+        report.skipped_by_times = history.skipped_by_times;
+        report.skipped_by_zone_maps = history.skipped_by_zone_maps;
+        report.skipped_by_index = history.skipped_by_index;
+        report.conditions_answered = history.answered;
+        for (const auto& query : history.conditions) {
+            report.conditions.push_back(describe(query, [this](FieldId id) {
+                const auto found =
+                    std::ranges::find(source_->schema.variants, id, &FieldVariant::id);
+                return found == source_->schema.variants.end() ? std::string("?") : found->name;
+            }));
+        }
+        for (const auto& chosen : parts) {
+            const auto is_asked =
+                chosen.reading != PartReading::kUnasked && chosen.reading != PartReading::kNoIndex;
+            report.add(
+                chosen.reading, chosen.part->rows, is_asked ? chosen.rows_left : chosen.part->rows);
+        }
+        return report;
+    }
+
+    /// What indexes can be asked of `filters`; nothing if it is not worth opening them.
+    std::vector<Question> questions_of(const Filters& filters, const ColumnOf& column_of) const {
+        std::vector<Question> questions;
+        bool helps = false;
+        for (std::size_t i = 0; i < filters.size(); ++i) {
+            if (auto condition = index_condition(*filters[i], column_of, *source_)) {
+                helps = helps || condition->helps;
+                questions.push_back({.filter = i, .condition = std::move(*condition)});
+            }
+        }
+        if (!helps) {
+            questions.clear();
+        }
+        return questions;
     }
 
     /// Drops the parts of `kept` without a row for which all of `filters` are true, as far as their
@@ -208,43 +282,41 @@ private:
                      const ColumnOf& column_of,
                      Filters& filters,
                      Parts& kept,
-                     bool& is_selection_needed) const {
-        std::vector<Question> questions;
-        for (std::size_t i = 0; i < filters.size(); ++i) {
-            if (auto condition = index_condition(*filters[i], column_of, *source_)) {
-                questions.push_back({.filter = i, .condition = std::move(*condition)});
-            }
-        }
+                     PartHistory& history) const {
+        auto questions = questions_of(filters, column_of);
         if (questions.empty() || kept.empty()) {
             return false;
         }
         Parts found;
-        std::int64_t left = 0;
-        auto asked = drop_ruled_out(questions, kept);
+        IndexTally tally;
+        tally.parts = drop_ruled_out(questions, kept);
+        history.skipped_by_index += tally.parts;
         for (std::size_t i = 0; i < kept.size(); ++i) {
-            const auto& chosen = kept[i];
             if (context.interrupted) {
                 throw duckdb::InterruptException();
             }
             read_indexes_ahead(kept, i);
-            auto rows = rows_by_index(chosen, questions);
-            if (!rows.has_value()) {
-                found.push_back(chosen);
-            } else {
-                ++asked;
-                left += static_cast<std::int64_t>(rows->count());
-                if (!rows->is_none()) {
-                    found.push_back(
-                        {.part = chosen.part, .rows = state_->keep_rows(std::move(*rows))});
+            auto asked = ask_index(kept[i], questions);
+            if (asked.reading != PartReading::kNoIndex) {
+                ++tally.parts;
+                tally.rows += asked.rows_left;
+                if (asked.rows_left == 0) {
+                    ++history.skipped_by_index;
+                    continue;
                 }
             }
+            found.push_back(asked);
         }
-        const auto answered = drop_answered(questions, filters);
-        is_selection_needed = is_selection_needed || answered > 0;
-        if (!is_selection_needed) {
-            drop_large_selections(found);
+        tally.filters = drop_answered(questions, filters);
+        history.answered += tally.filters;
+        history.is_selection_needed = history.is_selection_needed || tally.filters > 0;
+        if (!history.is_selection_needed) {
+            tally.parts_whole = drop_large_selections(found);
         }
-        state_->note_index(asked, left, answered);
+        for (auto& question : questions) {
+            history.conditions.push_back(std::move(question.condition.query));
+        }
+        state_->note_index(tally);
         kept = std::move(found);
         return true;
     }
@@ -276,31 +348,37 @@ private:
             kept, [&](const auto& chosen) { return ruled_out.contains(chosen.part->id); }));
     }
 
-    /// Nothing: the part has no index.
-    std::optional<RowSet> rows_by_index(const ChosenPart& chosen,
-                                        std::vector<Question>& questions) const {
+    /// The part with the rows that its index leaves of those it had.
+    ChosenPart ask_index(const ChosenPart& chosen, std::vector<Question>& questions) const {
         // What the index reads and finds is not the query's; keep_rows counts what stays.
         const QueryMemory::Scope uncounted(nullptr);
+        auto asked = chosen;
         auto index = PartIndex::find(*state_, *chosen.part);
         if (!index.has_value()) {
             for (auto& question : questions) {
                 question.is_answered = false;
             }
-            return std::nullopt;
+            asked.reading = PartReading::kNoIndex;
+            return asked;
         }
         auto rows = chosen.rows != nullptr
                         ? *chosen.rows
                         : RowSet::all(static_cast<std::uint32_t>(chosen.part->rows));
+        bool is_exact = true;
         for (auto& question : questions) {
             const auto selection = index->select(question.condition.query);
             rows = rows.intersected(selection.rows);
             if (rows.is_none()) {
                 break;
             }
-            question.is_answered =
-                question.is_answered && question.condition.same && selection.exact;
+            const bool is_answered = question.condition.same && selection.exact;
+            question.is_answered = question.is_answered && is_answered;
+            is_exact = is_exact && is_answered;
         }
-        return rows;
+        asked.reading = is_exact ? PartReading::kExact : PartReading::kMaybe;
+        asked.rows_left = static_cast<std::int64_t>(rows.count());
+        asked.rows = rows.is_none() || rows.is_all() ? nullptr : state_->keep_rows(std::move(rows));
+        return asked;
     }
 
     /// Takes the filters out that every part has answered; returns how many.
@@ -315,22 +393,26 @@ private:
         return dropped;
     }
 
-    /// A selection of many rows saves nothing when the filter runs all the same.
-    static void drop_large_selections(Parts& found) {
-        constexpr std::uint64_t kWorthwhileShare = 3;
+    /// A selection of many rows saves nothing when the filter runs all the same. Returns how many
+    /// parts are read whole.
+    static std::int64_t drop_large_selections(Parts& found) {
+        constexpr std::int64_t kWorthwhileShare = 3;
+        std::int64_t dropped = 0;
         for (auto& chosen : found) {
-            if (chosen.rows != nullptr && chosen.rows->count() * kWorthwhileShare >
-                                              static_cast<std::uint64_t>(chosen.part->rows)) {
+            if (chosen.reading != PartReading::kNoIndex &&
+                chosen.rows_left * kWorthwhileShare > chosen.part->rows) {
                 chosen.rows = nullptr;
+                chosen.reading = PartReading::kManyRows;
+                ++dropped;
             }
         }
+        return dropped;
     }
 
     std::shared_ptr<InstanceState> state_;
     std::shared_ptr<const ScanSource> source_;
     Parts parts_;
-    /// Filters were taken out: whoever reads the parts must read their chosen rows only.
-    bool is_selection_needed_;
+    PartHistory history_;
 };
 
 /// Binds to the schema of a source instead of a file's, so that no object is opened for planning.
@@ -358,7 +440,7 @@ public:
         for (const auto& part : source->parts) {
             parts.push_back({.part = &part});
         }
-        return duckdb::make_shared_ptr<PartList>(state_, source, std::move(parts), false);
+        return duckdb::make_shared_ptr<PartList>(state_, source, std::move(parts), PartHistory());
     }
 
     bool Bind(duckdb::MultiFileOptions&,
