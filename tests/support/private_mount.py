@@ -61,6 +61,10 @@ class PrivateExt4(PrivateMount):
         subprocess.run(["mkfs.ext4", "-q", "-F", str(self.image)], check=True, capture_output=True)
         return super().__enter__()
 
+    def __exit__(self, *_):
+        super().__exit__()
+        self.image.unlink()
+
     def turn_read_only(self):
         """At once, whatever is open for writing: a plain remount would refuse that."""
         self.run("mount", "-o", "remount,abort", str(self.path))
