@@ -101,7 +101,7 @@ const Setting kTable[] = {
      .ref = MS_MEMBER(wal.reserve_mb), .minimum = 0, .maximum = 65'536, .unit = "MiB"},
     {.key = "wal.flush_strategy", .meaning = "`batch`: one sync serves all waiting writers, before they are acknowledged. `every_write`: a sync for each write. `none`: acknowledges before the sync; a power cut or crash of the machine can lose acknowledged rows.",
      .ref = MS_CHOICE(wal.flush_strategy), .choices = kFlushStrategies},
-    {.key = "wal.sync_level", .meaning = "`data`: fdatasync (size and name of a segment are durable before its first record). `none`: no sync at all; a power cut can lose acknowledged rows.",
+    {.key = "wal.sync_level", .meaning = "`data`: fdatasync (size and name of a segment are durable before its first record). `none`: acknowledges before the sync, as `wal.flush_strategy = none` does.",
      .ref = MS_CHOICE(wal.sync_level), .choices = kSyncLevels},
 
     {.key = "ingester.buffer_max_mb", .meaning = "Rows of one stream in memory; more are flushed to a Parquet part.",

@@ -1,6 +1,7 @@
 // Several data directories, copies of one, and several catalogues.
 #include "ingest/ingester_fixture.h"
 #include "tests/support/crash_fs.h"
+#include "tests/support/test_environment.h"
 
 namespace molesignal {
 namespace {
@@ -67,6 +68,58 @@ TEST_F(IngesterOwner, ACopyOfTheDirectoryDoesNotTakeTheOriginalsRows) {
     EXPECT_EQ(first_.visible().rows(), 7U) << "the copy's three and the four behind them";
     ASSERT_TRUE(first_->flush_all(first_.context));
     EXPECT_EQ(first_.visible().part_rows, 7U) << "and none of them twice";
+}
+
+TEST_F(IngesterOwner, DirectoriesAndCopiesThatTakeTurnsLoseAndDoubleNothing) {
+    const auto seed = test_seed();
+    SeededRandom chance(seed);
+    MemoryFs second_files;
+    IngesterProcess second(second_files, *catalogue_, clock_, random_);
+    std::uint64_t acknowledged = 0;
+    int copies = 0;
+    constexpr int kTurns = 40;
+    for (int turn = 0; turn < kTurns; ++turn) {
+        auto& process = chance.next_u64() % 2 == 0 ? first_ : second;
+        ASSERT_TRUE(process.start());
+        const auto store = [&] {
+            const auto rows = static_cast<std::uint32_t>(1 + chance.next_u64() % 20);
+            ASSERT_TRUE(process.ingest(rows));
+            acknowledged += rows;
+        };
+        store();
+        if (chance.next_u64() % 3 == 0) {
+            ASSERT_TRUE(process->flush_all(process.context));
+        }
+        std::unique_ptr<CrashFs> copied;
+        if (&process == &first_ && chance.next_u64() % 2 == 0) {
+            copied = first_files_.clone_after_crash(seed + static_cast<std::uint64_t>(turn),
+                                                    CrashModel::kDropUnsynced);
+        }
+        store();
+        process.stop();
+        if (copied != nullptr) {
+            IngesterProcess copy(*copied, *catalogue_, clock_, random_);
+            ASSERT_TRUE(copy.start());
+            ASSERT_TRUE(copy->flush_all(copy.context));
+            ++copies;
+        }
+    }
+    for (auto* process : {&first_, &second}) {
+        ASSERT_TRUE(process->start());
+        ASSERT_TRUE((*process)->flush_all(process->context));
+        EXPECT_TRUE(process->visible().hot.empty());
+        process->stop();
+    }
+    ASSERT_TRUE(first_.start());
+    EXPECT_EQ(first_.visible().part_rows, acknowledged);
+    record_figure("owner",
+                  "unit/ingest",
+                  fmt::format("0 lost, 0 doubled in {} acknowledged rows over {} turns of two data "
+                              "directories on one catalogue and {} copies of one",
+                              acknowledged,
+                              kTurns,
+                              copies),
+                  seed);
 }
 
 TEST_F(IngesterOwner, AProcessWhoseLogWasClaimedElsewhereCommitsNothing) {

@@ -158,6 +158,7 @@ private:
     void report_durability();
     void report_replay();
     void report_log_damage();
+    void report_log_state(const WalStats& wal);
     Result<> listen();
     void drain_requests(SteadyNanos deadline);
     void start_background();
@@ -644,14 +645,7 @@ void StandaloneServer::update_gauges() {
         .gauge("molesignal_memory_budget_uncounted_bytes",
                "Memory beyond the budget's count for which it leaves room")
         .set(static_cast<double>(memory_->uncounted_bytes()));
-    health_.set_problem(
-        "wal",
-        wal.read_only ? Health::Severity::kDegraded : Health::Severity::kWarning,
-        wal.read_only ? "the write-ahead log is read-only after a failed write"
-        : wal.out_of_space
-            ? "the disk of the write-ahead log is full: rows are refused until there "
-              "is space, then taken by themselves; reads go on"
-            : "");
+    report_log_state(wal);
     report_log_damage();
     constexpr std::uint64_t kFailuresToReport = 3;
     health_.set_problem("flush",
@@ -663,6 +657,26 @@ void StandaloneServer::update_gauges() {
                                           rows.flush_failures_in_a_row,
                                           rows.last_flush_error)
                             : "");
+}
+
+void StandaloneServer::report_log_state(const WalStats& wal) {
+    auto severity = Health::Severity::kDegraded;
+    std::string text;
+    if (wal.read_only) {
+        text = fmt::format(
+            "the write-ahead log is read-only after a failed write ({}): rows are refused until a "
+            "restart; reads go on",
+            wal.problem);
+    } else if (wal.out_of_space) {
+        severity = Health::Severity::kWarning;
+        text =
+            "the disk of the write-ahead log is full: rows are refused until there is space, then "
+            "taken by themselves; reads go on";
+    } else if (!wal.problem.empty()) {
+        text = fmt::format("the write-ahead log cannot be written ({}): rows are refused",
+                           wal.problem);
+    }
+    health_.set_problem("wal", severity, std::move(text));
 }
 
 Result<> StandaloneServer::drain() {

@@ -88,6 +88,7 @@ struct WalStats {
     bool read_only = false;     ///< After a failed sync that could not be mended.
     bool out_of_space = false;  ///< Waits for space; goes on by itself.
     bool has_reserve = false;
+    std::string problem;  ///< What the last write or segment failed with; empty: they work.
 };
 
 /// A write-ahead log: one log, many queues (design §5.1; docs/formats/wal.md).
@@ -131,7 +132,8 @@ public:
 
     /// Appends one batch of `rows` rows at `begin`, which must be the queue's next position
     /// (kInternal otherwise), and returns its LSN without waiting. The record is in the log's
-    /// buffer only. kResourceExhausted: total_bytes_max or no disk space; kUnavailable: read-only.
+    /// buffer only. kResourceExhausted: total_bytes_max or no disk space; kUnavailable: the log is
+    /// read-only, or the disk has refused a segment.
     virtual Result<Lsn> append(QueueId queue,
                                Position begin,
                                std::uint32_t rows,

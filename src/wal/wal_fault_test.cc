@@ -93,6 +93,54 @@ TEST(WalFault, WhatCannotBeMendedIsNeverAcknowledged) {
     EXPECT_EQ(again.error().code(), ErrorCode::kUnavailable);
 }
 
+/// A client that is told "forbidden" or "not found" drops its rows.
+TEST(WalFault, WhatTheDiskDoesNotAllowIsNoFaultOfWhoSendsRows) {
+    const QuietLog quiet;
+    for (const auto code : {ErrorCode::kForbidden, ErrorCode::kNotFound, ErrorCode::kConflict}) {
+        TestDisk disk;
+        WalLedger ledger;
+        WalBench bench(ledger, disk);
+        ASSERT_TRUE(bench.open());
+        ASSERT_TRUE(bench.create(1));
+        EXPECT_EQ(bench.wal().stats().problem, "");
+        disk.set_fault(TestDisk::Fault{.at = 1, .for_ever = true, .code = code});
+        const auto first = bench.append(1, 1, "refused", true);
+        ASSERT_FALSE(first);
+        EXPECT_EQ(first.error().code(), ErrorCode::kUnavailable) << first.error().message();
+        EXPECT_TRUE(bench.wal().stats().read_only);
+        // Whoever comes later hears the reason, too.
+        const auto problem = bench.wal().stats().problem;
+        EXPECT_NE(problem.find("create log segment"), std::string::npos) << problem;
+        const auto second = bench.append(1, 1, "refused too", true);
+        ASSERT_FALSE(second);
+        EXPECT_EQ(second.error().code(), ErrorCode::kUnavailable);
+        EXPECT_NE(second.error().message().find(problem), std::string::npos);
+    }
+}
+
+TEST(WalFault, ASegmentThatCannotBeMadeIsNamedUntilRowsAreTakenAgain) {
+    const QuietLog quiet;
+    TestDisk disk;
+    WalLedger ledger;
+    WalBench bench(ledger, disk);
+    ASSERT_TRUE(bench.open());
+    ASSERT_TRUE(bench.create(1));
+    disk.set_fault(TestDisk::Fault{.at = 1, .for_ever = true, .code = ErrorCode::kForbidden});
+    // More than the segment has room for: nothing was written yet, so the log need not give up.
+    const std::string large(bench.options.segment_bytes, 'l');
+    const auto refused = bench.append(1, 1, large, true);
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code(), ErrorCode::kUnavailable) << refused.error().message();
+    EXPECT_FALSE(bench.wal().stats().read_only);
+    EXPECT_NE(bench.wal().stats().problem.find("create log segment"), std::string::npos);
+    disk.set_fault(std::nullopt);
+    EXPECT_TRUE(bench.append(1, 1, large, true));
+    EXPECT_EQ(bench.wal().stats().problem, "");
+    bench.crash();
+    ASSERT_TRUE(bench.open());
+    EXPECT_EQ(bench.check(), "");
+}
+
 TEST(WalFault, WritesGoOnByThemselvesWhenThereIsSpaceAgain) {
     const QuietLog quiet;
     TestDisk disk;

@@ -95,7 +95,8 @@ WalStats WalLog::stats() const {
             .durable_lsn = durable_lsn_,
             .read_only = read_only_,
             .out_of_space = no_space_ || mend_error_.has_value(),
-            .has_reserve = has_reserve_};
+            .has_reserve = has_reserve_,
+            .problem = problem_};
 }
 
 WalReplayStats WalLog::replay_stats() const {
@@ -339,10 +340,18 @@ Result<> WalLog::write_and_sync(std::deque<Chunk>& chunks, const SegmentList& ea
 Result<> WalLog::check_writable_locked() const {
     if (read_only_) {
         return Error(ErrorCode::kUnavailable,
-                     "the write-ahead log could not be written and is read-only; "
-                     "see /healthz");
+                     fmt::format("the write-ahead log is read-only after a failed write ({}); rows "
+                                 "are taken again after a restart",
+                                 problem_));
     }
     return {};
+}
+
+Error WalLog::refusal_locked(Error error) {
+    problem_ = error.message();
+    return error.code() == ErrorCode::kResourceExhausted
+               ? std::move(error)
+               : Error(ErrorCode::kUnavailable, problem_, error.where());
 }
 
 std::uint64_t WalLog::pending_bytes_locked() const {
@@ -412,6 +421,7 @@ Result<> WalLog::lead_locked(bool synced) {
 
 void WalLog::published_locked(std::deque<Chunk>& chunks, const SegmentList& earlier, bool sync) {
     mend_error_.reset();
+    problem_.clear();
     for (const auto& segment : earlier) {
         segment->unsynced = false;
         if (segment != active_) {

@@ -150,6 +150,9 @@ private:
         MS_REQUIRES(mutex_);
     Result<> check_writable_locked() const MS_REQUIRES(mutex_);
     std::uint64_t pending_bytes_locked() const MS_REQUIRES(mutex_);
+    /// Notes why nothing can be written, and says so in a form for whoever sends rows: that the
+    /// disk forbids something or has lost a name is no fault of theirs.
+    Error refusal_locked(Error error) MS_REQUIRES(mutex_);
 
     // wal_mend.cc
     /// After a failed round: goes on without space when there is some again, or
@@ -213,6 +216,7 @@ private:
     bool spare_asked_ MS_GUARDED_BY(mutex_) = false;  ///< `aside_` is to make it.
     bool collecting_ MS_GUARDED_BY(mutex_) = false;
     bool read_only_ MS_GUARDED_BY(mutex_) = false;
+    std::string problem_ MS_GUARDED_BY(mutex_);    ///< WalStats::problem.
     bool no_space_ MS_GUARDED_BY(mutex_) = false;  ///< The disk had none for the last segment.
     bool has_reserve_ MS_GUARDED_BY(mutex_) = false;
     bool making_reserve_ MS_GUARDED_BY(mutex_) = false;

@@ -27,7 +27,8 @@ constexpr std::chrono::seconds kIdle{1};
 
 }  // namespace
 
-Error WalLog::failed_locked(std::deque<Chunk>& chunks, Error error) {
+Error WalLog::failed_locked(std::deque<Chunk>& chunks, Error failure) {
+    auto error = refusal_locked(std::move(failure));
     if (error.code() == ErrorCode::kResourceExhausted) {
         mend_error_ = error;
         mend_retry_at_ = clock_.steady_now() + kMendRetry;

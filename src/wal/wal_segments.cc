@@ -144,8 +144,10 @@ Result<> WalLog::ensure_room_locked(std::uint64_t bytes, Purpose purpose) {
     auto made = purpose == Purpose::kBookkeeping ? make_bookkeeping_segment_locked(wanted, needed)
                                                  : make_segment_file(next_number_++, wanted);
     no_space_ = !made && made.error().code() == ErrorCode::kResourceExhausted;
-    MS_TRY(auto segment, std::move(made));
-    activate_locked(std::move(segment));
+    if (!made) {
+        return refusal_locked(std::move(made).error());
+    }
+    activate_locked(std::move(*made));
     return {};
 }
 

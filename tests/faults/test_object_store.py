@@ -1,5 +1,6 @@
 """The object store fails in every way it can, behind a proxy that misbehaves, in front of a real S3 server. No row is
 lost or doubled, no answer is wrong, and what can be retried says so. MS_TEST_FULL=1: the full counts."""
+import collections
 import contextlib
 import json
 import os
@@ -68,7 +69,8 @@ def test_writes_go_on_while_the_store_is_down_and_drain_after_it(start, store, p
         faults.is_down = True
         writers = Writers(ledger, server.addresses, sizes=(400,), seed=SEED, gone_ok=False)
         wait_until(lambda: ledger.answers[429] + ledger.answers[503] > 0, 60, "the log's budget is used up")
-        assert len(ledger.acknowledged) > 1000, "the outage is bridged by the log"
+        bridged = len(ledger.acknowledged)
+        assert bridged > 1000, "the outage is bridged by the log"
         assert not (faulty := writers.stop()), faulty
         # Everything acknowledged can be read while the store is down: it is in memory.
         assert ledger.check(server) == []
@@ -80,6 +82,8 @@ def test_writes_go_on_while_the_store_is_down_and_drain_after_it(start, store, p
     server.kill()
     server = start(*arguments(store, proxy, request.node.name))
     assert ledger.check(server) == []
+    promises.record("store", "faults/object_store down", f"0 lost, 0 doubled in {bridged:,} rows taken while the store was down, "
+                    "all of them in it within 60 s of its return", SEED)
 
 
 def test_a_third_of_all_requests_fails(start, store, proxy, request):
@@ -149,6 +153,9 @@ def test_lost_answers_double_nothing(start, store, proxy, request):
                     f"{proxy.counts['lost_answer']} uploads and deletions whose answer was lost (s3)", SEED)
 
 
+BAD_READS = collections.Counter()  # Of all faults together.
+
+
 @pytest.mark.parametrize("fault, cache", [("truncate_rate", "never"), ("reset_rate", "never"), ("error_rate", "never"),
                                           ("corrupt_rate", "never"), ("corrupt_rate", "always")])
 def test_bad_reads_are_errors_or_right_answers(start, store, proxy, request, fault, cache):
@@ -178,6 +185,9 @@ def test_bad_reads_are_errors_or_right_answers(start, store, proxy, request, fau
                 answers["error"] += 1
         print(f"{answers}, {dict(proxy.counts)}")
         assert proxy.counts[fault.removesuffix("_rate")] > 0, "nothing was injected"
+        BAD_READS.update(answers, injected=proxy.counts[fault.removesuffix("_rate")])
+        promises.record("store", "faults/object_store reads", f"{BAD_READS['injected']:,} damaged, cut or refused reads: "
+                        f"{BAD_READS['right']} right answers, {BAD_READS['error']} errors, 0 wrong answers", SEED)
     assert server.query("SELECT count(*), sum(crc), sum(length(text)), count(DISTINCT text) FROM logs.orders")["rows"] == expected
 
 

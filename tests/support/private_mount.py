@@ -1,4 +1,5 @@
-"""A small file system of its own for a server under test: a tmpfs in a private mount namespace. Needs root."""
+"""A small file system of its own for a server under test, in a private mount namespace: a tmpfs, or an ext4 that can turn
+read-only while files are open. Needs root."""
 import os
 import pathlib
 import shutil
@@ -18,14 +19,16 @@ class PrivateMount:
     def __init__(self, path, megabytes):
         self.path, self.megabytes = pathlib.Path(path), megabytes
 
+    def _mount_command(self):
+        return ["mount", "-t", "tmpfs", "-o", f"size={self.megabytes}m", "tmpfs", str(self.path)]
+
     def __enter__(self):
         self.path.mkdir(parents=True, exist_ok=True)
         self.holder = subprocess.Popen(
-            ["unshare", "--mount", "--propagation", "private", "sh", "-c",
-             f"mount -t tmpfs -o size={self.megabytes}m tmpfs '{self.path}' && echo mounted && exec sleep infinity"],
-            stdout=subprocess.PIPE, text=True)
+            ["unshare", "--mount", "--propagation", "private", "sh", "-c", '"$@" && echo mounted && exec sleep infinity', "sh",
+             *self._mount_command()], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         if self.holder.stdout.readline() != "mounted\n":
-            raise RuntimeError("the private mount failed")
+            raise RuntimeError(f"the private mount failed: {self.holder.communicate()[1].strip()}")
         return self
 
     @property
@@ -38,3 +41,38 @@ class PrivateMount:
     def __exit__(self, *_):
         self.holder.kill()
         self.holder.wait()
+
+
+class PrivateExt4(PrivateMount):
+    """The same with an ext4 in a file beside `path`, which turns read-only as it does after an error of its disk."""
+
+    @staticmethod
+    def is_possible():
+        return is_possible() and shutil.which("mkfs.ext4") and os.path.exists("/dev/loop-control")
+
+    def _mount_command(self):
+        return ["mount", "-t", "ext4", "-o", "loop,errors=remount-ro", str(self.image), str(self.path)]
+
+    def __enter__(self):
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.image = self.path.with_name(self.path.name + ".img")
+        with open(self.image, "wb") as file:
+            file.truncate(self.megabytes << 20)
+        subprocess.run(["mkfs.ext4", "-q", "-F", str(self.image)], check=True, capture_output=True)
+        return super().__enter__()
+
+    def __exit__(self, *_):
+        super().__exit__()
+        self.image.unlink()
+
+    def turn_read_only(self):
+        """At once, whatever is open for writing: a plain remount would refuse that."""
+        self.run("mount", "-o", "remount,abort", str(self.path))
+
+    def turn_writable(self):
+        """As an administrator does it: nothing may have it open any more."""
+        self.run("umount", str(self.path))
+        checked = subprocess.run(["fsck.ext4", "-p", str(self.image)], capture_output=True, text=True)
+        if checked.returncode not in (0, 1):  # 1: errors were corrected.
+            raise RuntimeError(f"fsck failed: {checked.stdout}{checked.stderr}")
+        self.run(*self._mount_command())
