@@ -279,7 +279,7 @@ TEST(Sidecar, text_fields_are_known_by_name) {
 }
 
 TEST(Sidecar, a_test_of_values_is_exact_where_values_are_listed) {
-    OpenSidecar sidecar(make_sidecar(some_columns(), 4'096, 1'000));
+    OpenSidecar sidecar(make_sidecar(some_columns(), 4'096));
     const auto ends_with_o = [](std::string_view value) -> std::optional<bool> {
         return value.ends_with('o');
     };
