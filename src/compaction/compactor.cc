@@ -212,11 +212,11 @@ Result<> Compactor::run_stream(const RequestContext& context,
                                CompactionReport& report) {
     std::int64_t parts_total = 0;
     MS_TRY(auto snapshot,
-           catalogue_.snapshot(context,
-                               stream.id,
-                               std::numeric_limits<std::int64_t>::min(),
-                               std::numeric_limits<std::int64_t>::max(),
-                               parts_total));
+           catalogue_.table_snapshot(context,
+                                     stream.id,
+                                     std::numeric_limits<std::int64_t>::min(),
+                                     std::numeric_limits<std::int64_t>::max(),
+                                     parts_total));
     std::erase_if(snapshot.parts,
                   [this](const PartInfo& part) { return damaged_parts_.contains(part.id); });
     const auto groups = plan_compactions(snapshot.parts, clock_.now(), options_.plan);
@@ -258,6 +258,9 @@ Result<bool> Compactor::rewrite_part(const RequestContext& context,
     MS_TRY_VOID(context.check());
     const auto group = group_of_one(part);
     MS_TRY_VOID(check_fits(group));
+    if (!part.dump.empty()) {
+        MS_TRY_VOID(catalogue_.restore_part_dump(context, part.dump));
+    }
     return run_group(context, stream, group);
 }
 

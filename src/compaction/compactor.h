@@ -87,10 +87,12 @@ public:
     /// what there is, or `context` ended.
     Result<CompactionReport> run_once(const RequestContext& context);
 
-    /// Removes what merges of processes that are gone have left behind. A round begins with it.
+    /// Removes what merges and dumps of processes that are gone have left behind. A round begins
+    /// with it.
     Result<> clear_abandoned(const RequestContext& context);
 
-    /// Writes one live part anew, with a new index: a merge of this part alone. False: another
+    /// Writes one live part anew, with a new index: a merge of this part alone. If a dump lists it,
+    /// the dump's parts go back into the catalogue's table first. False: another
     /// compactor has the lease of the part's day. kConflict: somebody else has replaced or removed
     /// the part. kCorruption: it is damaged, as the message says. kResourceExhausted: there is no
     /// memory or disk for it now. After an error the part is what it was. `stream` has its fields.

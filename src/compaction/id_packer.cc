@@ -171,7 +171,17 @@ IdPacker::Plan IdPacker::plan(const StreamSnapshot& snapshot) const {
         const auto& parts = known->second.at(pack.id);
         packed.insert(parts.begin(), parts.end());
     };
+    // Which parts dumps list is not looked up for this: their packs stay as they are.
+    const auto has_dumped = [&](const IdPackInfo& pack) {
+        return std::ranges::any_of(snapshot.dumps, [&](const PartDump& dump) {
+            return dump.time_max_us >= pack.time_min_us && dump.time_min_us <= pack.time_max_us;
+        });
+    };
     for (const auto& pack : snapshot.id_packs) {
+        if (has_dumped(pack)) {
+            cover(pack);
+            continue;
+        }
         const auto& parts = known->second.at(pack.id);
         const auto left = static_cast<std::size_t>(
             std::ranges::count_if(parts, [&](const auto& id) { return live.contains(id); }));

@@ -42,7 +42,8 @@ inline std::uint64_t pack_table_bytes_for(std::int64_t memory_bytes) {
 /// Packs the ids of the parts of a stream (docs/formats/id_pack.md), so that a look-up of an id
 /// asks one object for many parts. Parts that have no pack are few: as soon as there are
 /// `parts_min` of them they get one. Small packs are put together, four at a time or more; a pack
-/// of which less than half the parts are live is made anew, and one without any is removed.
+/// of which less than half the parts are live is made anew, and one without any is removed. Those
+/// of days whose parts a dump lists stay as they are.
 ///
 /// A pack is recorded like a merge: under a lease, by an intent before its object is uploaded, read
 /// back, then committed. It never changes what a query finds. One thread at a time.

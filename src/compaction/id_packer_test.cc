@@ -4,6 +4,7 @@
 
 #include "common/failpoint.h"
 #include "compaction/compactor_fixture.h"
+#include "compaction/part_dumper.h"
 #include "compaction/part_input.h"
 #include "index/sidecar_reader.h"
 #include "tests/support/fault_plan.h"
@@ -275,6 +276,26 @@ TEST_F(IdPackerTest, FailingStore) {
         check_packs();
         check_no_orphans();
     }
+}
+
+/// Parts that an object lists are not in the catalogue's table; they are live all the same.
+TEST_F(IdPackerTest, APackOfDumpedPartsStays) {
+    add_merged(2, 6);
+    ASSERT_EQ(round().packs_written, 1);
+    const auto packs = *catalogue_->list_id_packs(context_, "", 10);
+    ASSERT_EQ(packs.size(), 1U);
+    PartDumper dumper({.plan = options_.plan, .cold_after_days = 0, .holder = {.name = "one"}},
+                      *catalogue_,
+                      base_,
+                      clock_,
+                      random_,
+                      metrics_,
+                      nullptr);
+    ASSERT_EQ(dumper.run_once(context_)->dumps_written, 4);
+    EXPECT_EQ(round().packs_written, 0);
+    const auto after = *catalogue_->list_id_packs(context_, "", 10);
+    ASSERT_EQ(after.size(), 1U);
+    EXPECT_EQ(after[0].id, packs[0].id);
 }
 
 }  // namespace

@@ -12,9 +12,12 @@ MS_DEFINE_FAILPOINT(retention_parts_expired);
 MS_DEFINE_FAILPOINT(retention_object_removed);
 MS_DEFINE_FAILPOINT(retention_part_purged);
 MS_DEFINE_FAILPOINT(retention_id_pack_removed);
+MS_DEFINE_FAILPOINT(retention_dump_restored);
+MS_DEFINE_FAILPOINT(retention_dump_object_removed);
 
 constexpr std::int64_t kMicrosPerDay = 86'400LL * 1'000'000;
 constexpr std::int64_t kStreamsPerRoundMax = 100;
+constexpr std::int64_t kDumpsPerRoundMax = 100;  ///< Of one stream, beside those that failed.
 constexpr std::size_t kFailedPartsMax = 10'000;
 
 std::int64_t micros(std::chrono::seconds duration) {
@@ -34,8 +37,11 @@ Retention::Retention(const RetentionOptions& options,
       clock_(clock),
       deleted_(metrics.counter("compactor_retention_deleted_total",
                                "Parts deleted because of their age")),
-      failures_(metrics.counter("compactor_retention_failures_total",
-                                "Streams and parts that retention could not handle in a round")),
+      restored_(metrics.counter("parquet_file_meta_dump_delete_partitions_dropped_total",
+                                "Lists of old parts that went because parts of them are due")),
+      failures_(
+          metrics.counter("compactor_retention_failures_total",
+                          "Streams, parts and dumps that retention could not handle in a round")),
       last_wall_(clock.now()),
       last_steady_(clock.steady_now()) {}
 
@@ -102,6 +108,12 @@ Result<> Retention::expire_stream(const RequestContext& context,
     if (parts.due == 0) {
         return {};
     }
+    MS_TRY_VOID(
+        restore(context,
+                {.stream = stream.id,
+                 .ended_before_us = before_us,
+                 .dumps_max = kDumpsPerRoundMax + static_cast<std::int64_t>(failed_dumps_.size())},
+                report));
     MS_TRY(const auto expired,
            catalogue_.expire_parts(context, stream.id, before_us, options_.parts_per_round_max));
     log_info("parts are older than their stream's retention",
@@ -109,6 +121,27 @@ Result<> Retention::expire_stream(const RequestContext& context,
     report.parts_expired += expired;
     deleted_.add(static_cast<double>(expired));
     MS_PASS_FAILPOINT(retention_parts_expired);
+    return {};
+}
+
+Result<> Retention::restore(const RequestContext& context,
+                            const PartDumpQuery& dumps,
+                            RetentionReport& report) {
+    MS_TRY(const auto due, catalogue_.list_part_dumps(context, dumps));
+    for (const auto& dump : due) {
+        MS_TRY_VOID(context.check());
+        if (const auto done = catalogue_.restore_part_dump(context, dump.id); !done) {
+            ++report.failures;
+            if (failed_dumps_.size() < kFailedPartsMax && failed_dumps_.insert(dump.id).second) {
+                log_error("parts that are due stay, because their list cannot be read",
+                          {{"partition", dump.partition}, {"error", done.error().message()}});
+            }
+            continue;
+        }
+        ++report.dumps_restored;
+        restored_.add();
+        MS_PASS_FAILPOINT(retention_dump_restored);
+    }
     return {};
 }
 
@@ -160,6 +193,7 @@ Result<> Retention::purge(const RequestContext& context, RetentionReport& report
     }
     failed_parts_ = std::move(failed);
     MS_TRY_VOID(purge_id_packs(context, report));
+    MS_TRY_VOID(purge_dumps(context, report));
     MS_TRY(report.streams_forgotten,
            catalogue_.purge_streams(context, grace_us, kStreamsPerRoundMax));
     return {};
@@ -183,6 +217,37 @@ Result<> Retention::purge_id_packs(const RequestContext& context, RetentionRepor
                      {{"pack", pack.id}, {"error", done.error().message()}});
         }
     }
+    return {};
+}
+
+Result<> Retention::purge_dumps(const RequestContext& context, RetentionReport& report) {
+    MS_TRY_VOID(
+        restore(context,
+                {.of_deleted_streams = true,
+                 .dumps_max = kDumpsPerRoundMax + static_cast<std::int64_t>(failed_dumps_.size())},
+                report));
+    MS_TRY(const auto removed,
+           catalogue_.list_removed_part_dumps(
+               context, micros(options_.grace), options_.parts_per_round_max));
+    for (const auto& dump : removed) {
+        MS_TRY_VOID(context.check());
+        if (const auto done = purge_dump(context, dump, report); !done) {
+            ++report.failures;
+            log_warn("retention cannot remove a list of old parts; it tries again in each round",
+                     {{"object", dump.object.key}, {"error", done.error().message()}});
+        }
+    }
+    return {};
+}
+
+Result<> Retention::purge_dump(const RequestContext& context,
+                               const PartDump& dump,
+                               RetentionReport& report) {
+    MS_TRY_VOID(objects_.remove(context, dump.object.key));
+    ++report.objects_removed;
+    MS_PASS_FAILPOINT(retention_dump_object_removed);
+    MS_TRY_VOID(catalogue_.purge_part_dump(context, dump.id));
+    ++report.dumps_purged;
     return {};
 }
 

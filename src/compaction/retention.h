@@ -33,15 +33,18 @@ struct RetentionReport {
     std::int64_t parts_held = 0;  ///< Due, and too many at once to be believed yet.
     std::int64_t parts_purged = 0;
     std::int64_t objects_removed = 0;
+    std::int64_t dumps_restored = 0;  ///< Their parts are back in the table, to be removed.
+    std::int64_t dumps_purged = 0;
     std::int64_t streams_forgotten = 0;
-    std::int64_t failures = 0;  ///< Streams and parts that the next round tries again.
+    std::int64_t failures = 0;  ///< Streams, parts and dumps that the next round tries again.
 };
 
 /// Deletes what is older than its stream's retention: first in the catalogue, so that no new query
-/// sees it, then, after the longest query, in the object store. Only what the catalogue names is
-/// ever removed; listings of the store play no part. A crash at any step leaves work for the next
-/// round, never a row of a live part without its object. What fails is counted, and does not hold
-/// up the rest. One thread at a time.
+/// sees it, then, after the longest query, in the object store. Parts that dumps list are brought
+/// back into the catalogue's table first, all of a dump as soon as one of them is due. Only what
+/// the catalogue names is ever removed; listings of the store play no part. A crash at any step
+/// leaves work for the next round, never a row of a live part without its object. What fails is
+/// counted, and does not hold up the rest. One thread at a time.
 class Retention {
 public:
     Retention(const RetentionOptions& options,
@@ -60,8 +63,16 @@ private:
     Result<> expire_stream(const RequestContext& context,
                            const StreamInfo& stream,
                            RetentionReport& report);
+    /// Brings back the parts of some dumps; one that cannot be is counted.
+    Result<> restore(const RequestContext& context,
+                     const PartDumpQuery& dumps,
+                     RetentionReport& report);
     Result<> purge(const RequestContext& context, RetentionReport& report);
     Result<> purge_id_packs(const RequestContext& context, RetentionReport& report);
+    Result<> purge_dumps(const RequestContext& context, RetentionReport& report);
+    Result<> purge_dump(const RequestContext& context,
+                        const PartDump& dump,
+                        RetentionReport& report);
     Result<> purge_part(const RequestContext& context,
                         const PartInfo& part,
                         RetentionReport& report);
@@ -75,11 +86,13 @@ private:
     ObjectStore& objects_;
     Clock& clock_;
     Counter& deleted_;
+    Counter& restored_;
     Counter& failures_;
     UnixNanos last_wall_;
     SteadyNanos last_steady_;
     std::map<std::string, SteadyNanos> held_since_;  ///< By stream id.
     std::set<std::string> failed_parts_;             ///< Of the last round.
+    std::set<std::string> failed_dumps_;             ///< That were logged.
 };
 
 }  // namespace molesignal

@@ -20,6 +20,8 @@ constexpr int kFailuresMax = 3;
 constexpr std::chrono::seconds kSaveEvery{60};
 constexpr std::uint64_t kPositionBytesMax = 1024;
 constexpr std::string_view kPositionVersion = "1";
+/// Begins a position among the dumps: behind those of all parts of the table.
+constexpr char kDumpMark = '~';
 
 std::string checksum_of(std::string_view text) {
     return fmt::format("{:016x}", XXH3_64bits(text.data(), text.size()));
@@ -135,9 +137,12 @@ Result<bool> Scrubber::next_object(const RequestContext& context) {
             break;
         }
         if (part_ < page_.size()) {
-            after_ = page_[part_].id;
             ++part_;
             object_ = 0;
+            // The parts of a dump have its position.
+            if (page_position_.empty() || part_ == page_.size()) {
+                after_ = position_of(page_[part_ - 1]);
+            }
             continue;
         }
         MS_TRY_VOID(take_page(context));
@@ -148,19 +153,60 @@ Result<bool> Scrubber::next_object(const RequestContext& context) {
     return true;
 }
 
+/// Where the part is in a round: those of the table come first, by id, then those of dumps, by the
+/// dumps' ids.
+const std::string& Scrubber::position_of(const PartInfo& part) const {
+    return page_position_.empty() ? part.id : page_position_;
+}
+
 Result<> Scrubber::take_page(const RequestContext& context) {
     const auto before = after_;
-    MS_TRY(page_, catalogue_.list_parts(context, after_, kPartsPerPage));
     part_ = 0;
     object_ = 0;
+    page_.clear();
+    page_position_.clear();
+    if (!after_.starts_with(kDumpMark)) {
+        MS_TRY(page_, catalogue_.list_parts(context, after_, kPartsPerPage));
+    }
+    if (page_.empty()) {
+        MS_TRY_VOID(take_dump(context));
+    }
     // What was damaged and is not listed any more has gone with its part.
     const MutexLock lock(mutex_);
     std::erase_if(damaged_, [&](const auto& entry) {
-        const auto& id = entry.first.first;
-        const bool passed = id > before && (page_.empty() || id <= page_.back().id);
-        return passed && std::ranges::find(page_, id, &PartInfo::id) == page_.end();
+        const auto& position = entry.first.first;
+        const bool passed =
+            position > before && (page_.empty() || position <= position_of(page_.back()));
+        return passed && std::ranges::none_of(page_, [&](const PartInfo& part) {
+                   return position_of(part) == position;
+               });
     });
     damaged_gauge_.set(static_cast<double>(damaged_.size()));
+    return {};
+}
+
+/// Makes the next dump the page: its object, then its parts.
+Result<> Scrubber::take_dump(const RequestContext& context) {
+    const auto after = after_.starts_with(kDumpMark) ? after_.substr(1) : std::string();
+    MS_TRY(const auto dumps, catalogue_.list_part_dumps(context, {.after = after, .dumps_max = 1}));
+    if (dumps.empty()) {
+        return {};
+    }
+    const auto& dump = dumps.front();
+    const auto parts = catalogue_.read_part_dump(context, dump);
+    // One that is damaged is looked at all the same: that finds out, and names it.
+    if (!parts && parts.error().code() != ErrorCode::kCorruption) {
+        return parts.error();
+    }
+    page_position_ = kDumpMark + dump.id;
+    PartInfo list;
+    list.id = fmt::format("list of {}", dump.partition);
+    list.stream = dump.stream;
+    list.objects.push_back(dump.object);
+    page_.push_back(std::move(list));
+    if (parts) {
+        page_.insert(page_.end(), (*parts)->begin(), (*parts)->end());
+    }
     return {};
 }
 
@@ -193,6 +239,14 @@ Result<> Scrubber::judge(const RequestContext& context, Result<std::uint64_t> re
 }
 
 Result<bool> Scrubber::still_listed(const RequestContext& context, const PartInfo& part) {
+    if (!page_position_.empty()) {
+        const auto id = page_position_.substr(1);
+        // All but its last character: less than it, and greater than what was before.
+        MS_TRY(const auto dumps,
+               catalogue_.list_part_dumps(
+                   context, {.stream = part.stream, .after = id.substr(0, id.size() - 1)}));
+        return std::ranges::find(dumps, id, &PartDump::id) != dumps.end();
+    }
     MS_TRY(const auto now, catalogue_.list_parts(context, after_, 1));
     return !now.empty() && now.front().id == part.id;
 }
@@ -200,7 +254,7 @@ Result<bool> Scrubber::still_listed(const RequestContext& context, const PartInf
 void Scrubber::end_object(std::string problem) {
     const auto& part = page_[part_];
     objects_total_.add();
-    const std::pair key{part.id, part.objects[object_].key};
+    const std::pair key{position_of(part), part.objects[object_].key};
     reading_.reset();
     ++object_;
     const MutexLock lock(mutex_);

@@ -24,10 +24,10 @@ struct ScrubberOptions {
     std::string position_file;  ///< Where it goes on after a restart; empty: from the begin.
 };
 
-/// Reads the objects of all live parts again and again, at a low rate, and compares them with their
-/// hashes in the catalogue: damage of what nobody queries is found while there is still a backup.
-/// Changes nothing. A part that is damaged stays named until it is good or gone. `work` by one
-/// thread at a time; the rest thread-safe.
+/// Reads the objects of all live parts, and of the dumps that list old ones, again and again, at a
+/// low rate, and compares them with their hashes in the catalogue: damage of what nobody queries is
+/// found while there is still a backup. Changes nothing. A part that is damaged stays named until
+/// it is good or gone. `work` by one thread at a time; the rest thread-safe.
 class Scrubber {
 public:
     Scrubber(ScrubberOptions options,
@@ -49,6 +49,8 @@ private:
     Result<> work_on(const RequestContext& context, double allowed_bytes);
     Result<bool> next_object(const RequestContext& context);
     Result<> take_page(const RequestContext& context);
+    Result<> take_dump(const RequestContext& context);
+    const std::string& position_of(const PartInfo& part) const;
     Result<> judge(const RequestContext& context, Result<std::uint64_t> read);
     Result<bool> still_listed(const RequestContext& context, const PartInfo& part);
     void end_object(std::string problem);
@@ -74,12 +76,13 @@ private:
     bool in_round_ = false;
     std::string after_;           ///< Parts up to this id are done in this round.
     std::vector<PartInfo> page_;  ///< What follows.
+    std::string page_position_;   ///< Of all of the page, if it is a dump's; else empty.
     std::size_t part_ = 0;        ///< In the page.
     std::size_t object_ = 0;      ///< Of the part.
     int failures_in_a_row_ = 0;
     std::unique_ptr<ObjectVerification> reading_;
     mutable Mutex mutex_;
-    /// By part id and object key, in the order of ids: the value says what is wrong.
+    /// By position in a round and object key: the value says what is wrong.
     std::map<std::pair<std::string, std::string>, std::string> damaged_ MS_GUARDED_BY(mutex_);
     std::uint64_t rate_ MS_GUARDED_BY(mutex_);
     std::chrono::hours interval_ MS_GUARDED_BY(mutex_);

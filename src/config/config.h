@@ -134,6 +134,18 @@ struct CompactorConfig {
     std::int64_t bytes_per_second = 64 << 20;
 };
 
+enum class PartitionLevel : std::uint8_t { kDaily = 1, kHourly = 2 };
+struct PartDumpConfig {
+    bool enabled = true;
+    std::int64_t cold_after_days = 30;
+    std::int64_t interval_secs = 3'600;
+    std::int64_t max_partitions_per_tick = 100;
+    PartitionLevel partition_level = PartitionLevel::kDaily;
+};
+struct StorageConfig {
+    PartDumpConfig parquet_file_meta_dump;
+};
+
 struct ScrubConfig {
     std::int64_t bytes_per_second = 1 << 20;
     std::int64_t interval_hours = 168;
@@ -187,6 +199,7 @@ struct Config {
     TelemetryConfig telemetry;
     MemoryConfig memory;
     ScrubConfig scrub;
+    StorageConfig storage;
     CacheConfig cache;
 };
 

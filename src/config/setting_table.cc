@@ -13,6 +13,7 @@ constexpr std::array<Words, 2> kSyncLevels{"data", "none"};
 constexpr std::array<Words, 2> kObjectBackends{"local", "s3"};
 constexpr std::array<Words, 3> kDiskCacheModes{"remote", "always", "never"};
 constexpr std::array<Words, 2> kMetaBackends{"sqlite", "postgres"};
+constexpr std::array<Words, 2> kPartitionLevels{"daily", "hourly"};
 constexpr std::array<Words, 4> kLogLevels{"debug", "info", "warn", "error"};
 constexpr std::array<Words, 2> kLogFormats{"text", "json"};
 
@@ -205,6 +206,17 @@ const Setting kTable[] = {
     {.key = "compactor.bytes_per_second", .meaning = "Rate at which merging reads and writes; 0: no limit.",
      .ref = MS_MEMBER(compactor.bytes_per_second), .minimum = 0, .maximum = 64 * kGiB, .unit = "bytes/s", .reloads = true},
 
+    {.key = "storage.parquet_file_meta_dump.enabled", .meaning = "Move the catalogue's rows of old parts into objects, one for each day of a stream; queries see the same parts.",
+     .ref = MS_MEMBER(storage.parquet_file_meta_dump.enabled), .reloads = true},
+    {.key = "storage.parquet_file_meta_dump.cold_after_days", .meaning = "Age of a day, counted from its end, at which the rows of its parts are moved. Days that retention takes before, or within a day, stay in the catalogue.",
+     .ref = MS_MEMBER(storage.parquet_file_meta_dump.cold_after_days), .minimum = 0, .maximum = 36'500, .unit = "days", .reloads = true},
+    {.key = "storage.parquet_file_meta_dump.interval_secs", .meaning = "Time between two looks for such days.",
+     .ref = MS_MEMBER(storage.parquet_file_meta_dump.interval_secs), .minimum = 1, .maximum = kDaySecs, .unit = "s"},
+    {.key = "storage.parquet_file_meta_dump.max_partitions_per_tick", .meaning = "Most objects that one look writes; the next one goes on.",
+     .ref = MS_MEMBER(storage.parquet_file_meta_dump.max_partitions_per_tick), .minimum = 1, .maximum = 1e6, .unit = "objects", .reloads = true},
+    {.key = "storage.parquet_file_meta_dump.partition_level", .meaning = "Whether an object lists the parts of a day (`daily`) or of an hour (`hourly`), by their newest row. Objects of the other kind stay as they are.",
+     .ref = MS_CHOICE(storage.parquet_file_meta_dump.partition_level), .choices = kPartitionLevels, .reloads = true},
+
     {.key = "scrub.bytes_per_second", .meaning = "Rate at which the objects of parts are read and compared with their hashes in the background; 0: never.",
      .ref = MS_MEMBER(scrub.bytes_per_second), .minimum = 0, .maximum = 64 * kGiB, .unit = "bytes/s", .reloads = true},
     {.key = "scrub.interval_hours", .meaning = "Least time between the begins of two rounds over all objects.",
@@ -237,7 +249,7 @@ const Setting kTable[] = {
     {.key = "memory.limit_mb", .meaning = "What buffers, request bodies and queries may take together; memory that the process has beyond their count takes of it too.",
      .ref = MS_MEMBER(memory.limit_mb), .minimum = 64, .maximum = 1e7, .unit = "MiB"},
 
-    {.key = "cache.memory_mb", .meaning = "Footers of parts and blocks of their indexes that are kept in memory; 0: none. Counts towards memory.limit_mb.",
+    {.key = "cache.memory_mb", .meaning = "Footers of parts, blocks of their indexes and lists of old parts that are kept in memory; 0: none. Counts towards memory.limit_mb.",
      .ref = MS_MEMBER(cache.memory_mb), .minimum = 0, .maximum = 1e6, .unit = "MiB"},
     {.key = "cache.disk_cache.mode", .meaning = "Whether queries keep what they read of objects on the local disk: `remote`, if the object store is not a local directory; `always`; `never`.",
      .ref = MS_CHOICE(cache.disk_cache.mode), .choices = kDiskCacheModes},

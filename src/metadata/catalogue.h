@@ -10,6 +10,8 @@
 #include "common/clock.h"
 #include "common/request_context.h"
 #include "common/result.h"
+#include "metadata/dump/part_dump.h"
+#include "metadata/lease.h"
 #include "metadata/part_info.h"
 #include "metadata/shard_info.h"
 #include "metadata/stream_info.h"
@@ -41,6 +43,7 @@ struct StreamSnapshot {
     std::vector<PartInfo> parts;  ///< Newest first by time_max.
     std::vector<IdPackInfo> id_packs;
     std::vector<ShardInfo> shards;
+    std::vector<PartDump> dumps;  ///< Of `table_snapshot`: those of the time range.
 };
 
 struct ApiToken {
@@ -53,23 +56,6 @@ struct ApiToken {
     std::int64_t created_us = 0;
     std::optional<std::int64_t> expires_us;
     std::optional<std::int64_t> revoked_us;
-};
-
-struct Lease {
-    std::string name;
-    std::string holder;
-    Epoch epoch;                  ///< Grows with every change of holder.
-    std::int64_t expires_us = 0;  ///< By the database's clock.
-};
-
-/// A compaction under way: its objects, named before the first is uploaded.
-struct CompactionIntent {
-    std::string compaction_id;  ///< ULID.
-    StreamId stream;
-    std::string lease;  ///< Name of the lease under which it runs.
-    Epoch epoch;        ///< Of that lease.
-    std::vector<std::string> object_keys;
-    std::int64_t created_us = 0;
 };
 
 struct CompactionCommit {
@@ -94,9 +80,9 @@ struct IdPackCommit {
 /// verb: it may or may not have happened; the same `commit_flush` or `commit_compaction` again
 /// tells. kConflict: the state is not what the caller expects (another writer, an old epoch); do
 /// not retry. Thread-safe.
-class Catalogue {
+class Catalogue : public PartDumpCatalogue {
 public:
-    virtual ~Catalogue() = default;
+    ~Catalogue() override = default;
 
     /// Brings the tables to this program's version. Safe to run by several processes at once and to
     /// run again after a crash at any step. kConflict: the database is of a newer version.
@@ -133,7 +119,7 @@ public:
                                             const StreamSettings& expected,
                                             const StreamSettings& settings) = 0;
     /// Removes the stream and marks all its parts and packs removed (their objects follow by
-    /// retention).
+    /// retention, which first brings those of dumps back into the table).
     virtual Result<> delete_stream(const RequestContext& context,
                                    const OrgId& org,
                                    const StreamId& id) = 0;
@@ -153,12 +139,20 @@ public:
                                                const std::vector<NewField>& fields) = 0;
     /// The snapshot of design §5.3: one statement or one repeatable-read transaction. Parts outside
     /// [time_min_us, time_max_us] (inclusive) are left out, and packs; `parts_total` counts the
-    /// parts too.
+    /// parts too. Parts that dumps list are there like all others; kCorruption: such a dump is
+    /// damaged.
     virtual Result<StreamSnapshot> snapshot(const RequestContext& context,
                                             const StreamId& stream,
                                             std::int64_t time_min_us,
                                             std::int64_t time_max_us,
                                             std::int64_t& parts_total) = 0;
+    /// The same, of the table's parts only, with the dumps instead of their parts: for those who
+    /// change parts.
+    virtual Result<StreamSnapshot> table_snapshot(const RequestContext& context,
+                                                  const StreamId& stream,
+                                                  std::int64_t time_min_us,
+                                                  std::int64_t time_max_us,
+                                                  std::int64_t& parts_total) = 0;
 
     /// A new open shard of the stream with epoch 1 and checkpoint 0.
     virtual Result<ShardInfo> create_shard(const RequestContext& context,
@@ -243,12 +237,13 @@ public:
     virtual Result<> remove_compaction_intent(const RequestContext& context,
                                               std::string_view compaction_id) = 0;
 
-    /// How many live parts the stream has, and how many of them expire_parts would mark.
+    /// How many live parts the stream has, and how many of them are older than that. Of a dump with
+    /// an older part all count as older.
     virtual Result<PartCounts> count_parts(const RequestContext& context,
                                            const StreamId& stream,
                                            std::int64_t time_max_before_us) = 0;
-    /// Marks live parts whose newest row is older than `time_max_before_us` as removed now; returns
-    /// how many (at most `parts_max`).
+    /// Marks live parts of the table whose newest row is older than `time_max_before_us` as removed
+    /// now; returns how many (at most `parts_max`).
     virtual Result<std::int64_t> expire_parts(const RequestContext& context,
                                               const StreamId& stream,
                                               std::int64_t time_max_before_us,
@@ -282,6 +277,7 @@ public:
     virtual std::string describe() const = 0;
 
     /// Live parts of all streams whose id is greater than `after`, by id; at most `parts_max`.
+    /// Those of the table: list_part_dumps has the others.
     virtual Result<std::vector<PartInfo>> list_parts(const RequestContext& context,
                                                      std::string_view after,
                                                      std::int64_t parts_max) = 0;

@@ -10,7 +10,7 @@
 #include <sqlite3.h>
 
 #include "metadata/open_catalogue.h"
-#include "metadata/postgres_connection.h"
+#include "metadata/postgres/postgres_connection.h"
 #include "metadata/sql_catalogue.h"
 #include "metadata/sqlite/sqlite_checksums.h"
 #include "metadata/sqlite/sqlite_connection.h"

@@ -162,6 +162,37 @@ Migration id_packs_step() {
          "CREATE INDEX id_packs_removed ON id_packs (removed_at_micros) WHERE deleted"}};
 }
 
+Migration part_dumps_step() {
+    return {9,
+            "part_dumps",
+            {R"(CREATE TABLE parquet_file_meta_dump (
+                 id VARCHAR(64) PRIMARY KEY,
+                 stream_id VARCHAR(64) NOT NULL REFERENCES streams(id),
+                 partition_level VARCHAR(16) NOT NULL,
+                 partition_key VARCHAR(32) NOT NULL,
+                 object_key VARCHAR(1024) NOT NULL UNIQUE,
+                 size_bytes BIGINT NOT NULL,
+                 xxh3 BIGINT NOT NULL,
+                 rows_in_dump BIGINT NOT NULL,
+                 rows_total BIGINT NOT NULL,
+                 storage_size_bytes BIGINT NOT NULL,
+                 raw_size_bytes BIGINT NOT NULL,
+                 min_ts_micros BIGINT NOT NULL,
+                 max_ts_micros BIGINT NOT NULL,
+                 first_end_micros BIGINT NOT NULL,
+                 created_at_micros BIGINT NOT NULL,
+                 removed_at_micros BIGINT,
+                 deleted BOOLEAN NOT NULL))",
+             R"(CREATE UNIQUE INDEX parquet_file_meta_dump_partition
+                 ON parquet_file_meta_dump (stream_id, partition_level, partition_key)
+                 WHERE NOT deleted)",
+             R"(CREATE INDEX parquet_file_meta_dump_live
+                 ON parquet_file_meta_dump (stream_id, max_ts_micros, min_ts_micros)
+                 WHERE NOT deleted)",
+             R"(CREATE INDEX parquet_file_meta_dump_removed
+                 ON parquet_file_meta_dump (removed_at_micros) WHERE deleted)"}};
+}
+
 const std::vector<Migration>& all_migrations() {
     static const std::vector<Migration> kMigrations{organizations_step(),
                                                     streams_step(),
@@ -170,7 +201,8 @@ const std::vector<Migration>& all_migrations() {
                                                     leases_step(),
                                                     shard_owners_step(),
                                                     compaction_intents_step(),
-                                                    id_packs_step()};
+                                                    id_packs_step(),
+                                                    part_dumps_step()};
     return kMigrations;
 }
 

@@ -14,6 +14,7 @@ struct PartObject {
     std::string key;
     std::int64_t bytes = 0;
     std::uint64_t xxh3 = 0;  ///< XXH3-64 of the whole object.
+    friend bool operator==(const PartObject&, const PartObject&) = default;
 };
 
 /// The smallest and largest value of one field in a part, rounded outward. Numbers by value,
@@ -23,6 +24,7 @@ struct ZoneMap {
     std::string min;  ///< Canonical text: decimal for numbers, the bytes themselves for strings.
     std::string max;
     std::int64_t null_count = 0;
+    friend bool operator==(const ZoneMap&, const ZoneMap&) = default;
 };
 
 /// Where a row group lies in the part's Parquet object; groups follow each other from its start.
@@ -55,6 +57,8 @@ struct PartInfo {
     std::int32_t format_version = 1;
     std::string sort_order;          ///< For people and planners: "service,_timestamp".
     std::int64_t added_version = 0;  ///< Set by commit.
+    std::string dump = {};  ///< Id of the dump that lists it; empty: it is a row of the table.
+    friend bool operator==(const PartInfo&, const PartInfo&) = default;
 };
 
 /// A pack of ids: one object that says which of some parts of a stream may have an id

@@ -35,4 +35,15 @@ std::string index_object_key(std::string_view part_key, std::size_t number) {
     return number == 0 ? fmt::format("{}.idx", stem) : fmt::format("{}-{}.idx", stem, number);
 }
 
+std::string part_list_key(const StreamInfo& stream,
+                          std::string_view partition,
+                          std::string_view ulid) {
+    return fmt::format("{}/_parquet_file_meta_dump/{}/{}/{}/{}.parquet",
+                       stream.org.value,
+                       stream_type_name(stream.type),
+                       stream.id.value,
+                       partition,
+                       ulid);
+}
+
 }  // namespace molesignal

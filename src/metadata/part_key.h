@@ -21,4 +21,9 @@ std::string id_pack_object_key(const StreamInfo& stream, std::string_view ulid);
 /// The key of the part's `number`-th index, from 0, beside it: `{ulid}.idx`, `{ulid}-1.idx`, ….
 std::string index_object_key(std::string_view part_key, std::size_t number = 0);
 
+/// The key of the object that lists a stream's parts of a day or hour ("2026-11-26T07").
+std::string part_list_key(const StreamInfo& stream,
+                          std::string_view partition,
+                          std::string_view ulid);
+
 }  // namespace molesignal

@@ -96,6 +96,7 @@ SqlCatalogue::SqlCatalogue(Database database, Clock& clock, Random& random)
         " AND deleted_at_micros <= {} - $1"
         " AND NOT EXISTS (SELECT 1 FROM parquet_file_meta p WHERE p.stream_id = s.id)"
         " AND NOT EXISTS (SELECT 1 FROM id_packs k WHERE k.stream_id = s.id)"
+        " AND NOT EXISTS (SELECT 1 FROM parquet_file_meta_dump d WHERE d.stream_id = s.id)"
         " AND NOT EXISTS (SELECT 1 FROM flush_intents i WHERE i.stream_id = s.id)"
         " AND NOT EXISTS (SELECT 1 FROM compaction_intents c WHERE c.stream_id = s.id)"
         " AND (EXISTS (SELECT 1 FROM stream_fields f WHERE f.stream_id = s.id)"

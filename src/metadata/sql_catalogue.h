@@ -2,6 +2,8 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -73,6 +75,12 @@ public:
                                     std::int64_t time_min_us,
                                     std::int64_t time_max_us,
                                     std::int64_t& parts_total) override;
+
+    Result<StreamSnapshot> table_snapshot(const RequestContext& context,
+                                          const StreamId& stream,
+                                          std::int64_t time_min_us,
+                                          std::int64_t time_max_us,
+                                          std::int64_t& parts_total) override;
 
     Result<ShardInfo> create_shard(const RequestContext& context,
                                    const StreamId& stream,
@@ -155,6 +163,19 @@ public:
                                 std::string_view replaces) override;
     Result<> release_lease(const RequestContext& context, const Lease& lease) override;
 
+    void use_part_dumps(std::shared_ptr<PartDumpReader> reader) override {
+        dump_reader_ = std::move(reader);
+    }
+    Result<> commit_part_dump(const RequestContext& context, const PartDumpCommit& commit) override;
+    Result<> restore_part_dump(const RequestContext& context, std::string_view id) override;
+    Result<std::vector<PartDump>> list_part_dumps(const RequestContext& context,
+                                                  const PartDumpQuery& query) override;
+    Result<PartList> read_part_dump(const RequestContext& context, const PartDump& dump) override;
+    Result<std::vector<PartDump>> list_removed_part_dumps(const RequestContext& context,
+                                                          std::int64_t grace_us,
+                                                          std::int64_t dumps_max) override;
+    Result<> purge_part_dump(const RequestContext& context, std::string_view id) override;
+
     std::string describe() const override { return database_.description; }
 
 private:
@@ -203,9 +224,12 @@ private:
     Result<> consume_intent(const RequestContext& context,
                             SqlConnection& connection,
                             const FlushCommit& commit);
-    Result<> consume_intent(const RequestContext& context,
-                            SqlConnection& connection,
-                            const CompactionCommit& commit);
+    /// Of a compaction or a dump; returns the names of its objects.
+    Result<std::string> consume_intent(const RequestContext& context,
+                                       SqlConnection& connection,
+                                       std::string_view compaction_id,
+                                       const StreamId& stream,
+                                       const Lease& lease);
     /// What commit_compaction does once the intent is known to be there.
     Result<> swap_parts(const RequestContext& context,
                         SqlConnection& connection,
@@ -223,11 +247,25 @@ private:
                          SqlConnection& connection,
                          const PartInfo& part,
                          std::int64_t version);
+    /// What commit_part_dump does once the intent is known to be there.
+    Result<> move_to_dump(const RequestContext& context,
+                          SqlConnection& connection,
+                          const PartDumpCommit& commit);
+    Result<> insert_dump(const RequestContext& context,
+                         SqlConnection& connection,
+                         const PartDump& dump);
+    /// Removes a live dump; nothing if it is not live any more.
+    Result<std::optional<PartDump>> remove_dump(const RequestContext& context,
+                                                SqlConnection& connection,
+                                                std::string_view id);
+    Result<std::vector<PartList>> read_dumps(const RequestContext& context,
+                                             std::span<const PartDump> dumps);
     std::int64_t now_us() const { return clock_.now().value / 1000; }
 
     Database database_;
     Clock& clock_;
     Random& random_;
+    std::shared_ptr<PartDumpReader> dump_reader_;
     // Statements that differ by dialect, made once.
     std::string lock_organization_sql_;
     std::string lock_stream_sql_;

@@ -20,11 +20,6 @@ MS_DEFINE_FAILPOINT(catalogue_id_pack_after_commit);
 namespace molesignal {
 namespace {
 
-Error intent_gone(std::string_view compaction_id, std::string_view state) {
-    return Error(ErrorCode::kConflict,
-                 fmt::format("the intent of compaction {} is {}", compaction_id, state));
-}
-
 Error stream_gone(const StreamId& stream) {
     return Error(ErrorCode::kConflict,
                  fmt::format("stream {} is deleted: its parts are not compacted", stream.value));
@@ -143,21 +138,6 @@ Result<> check_same_rows(const CompactionCommit& commit, const Extent& replaced)
     return {};
 }
 
-/// `row` of lock_lease_sql_ is still of that holder and epoch. Nobody took the lease as long as
-/// they stand, so its expiry does not matter.
-Result<> check_lease(const SqlRows& row, const Lease& lease) {
-    const bool exists = !row.empty();
-    const auto epoch = Epoch{exists ? static_cast<std::uint64_t>(row.integer(0, 1)) : 0};
-    if (!exists || row.text(0, 0) != lease.holder || epoch != lease.epoch) {
-        return Error(ErrorCode::kConflict,
-                     fmt::format("'{}' is not held by {} with epoch {} any more",
-                                 lease.name,
-                                 lease.holder,
-                                 lease.epoch.value));
-    }
-    return {};
-}
-
 /// Whether a compaction whose intent is gone was committed: only that makes its parts known.
 Result<bool> is_committed(const RequestContext& context,
                           SqlConnection& connection,
@@ -211,6 +191,14 @@ Result<> check_unused(const RequestContext& context,
                                      packs.text(0, 0),
                                      intent.compaction_id));
         }
+        MS_TRY(const auto dumps,
+               connection.query(
+                   context, "SELECT id FROM parquet_file_meta_dump WHERE object_key = $1", {key}));
+        if (!dumps.empty()) {
+            return Error(
+                ErrorCode::kConflict,
+                fmt::format("object {} is of dump {}, which is committed", key, dumps.text(0, 0)));
+        }
     }
     return {};
 }
@@ -245,12 +233,30 @@ Result<> insert_intent(const RequestContext& context,
                              intent.epoch.value,
                              keys,
                              kPending}));
-    return same.empty()
-               ? intent_gone(intent.compaction_id, "recorded with other content or abandoned")
-               : Result<>();
+    return same.empty() ? compaction_intent_gone(intent.compaction_id,
+                                                 "recorded with other content or abandoned")
+                        : Result<>();
 }
 
 }  // namespace
+
+Error compaction_intent_gone(std::string_view compaction_id, std::string_view state) {
+    return Error(ErrorCode::kConflict,
+                 fmt::format("the intent of compaction {} is {}", compaction_id, state));
+}
+
+Result<> check_lease(const SqlRows& row, const Lease& lease) {
+    const bool exists = !row.empty();
+    const auto epoch = Epoch{exists ? static_cast<std::uint64_t>(row.integer(0, 1)) : 0};
+    if (!exists || row.text(0, 0) != lease.holder || epoch != lease.epoch) {
+        return Error(ErrorCode::kConflict,
+                     fmt::format("'{}' is not held by {} with epoch {} any more",
+                                 lease.name,
+                                 lease.holder,
+                                 lease.epoch.value));
+    }
+    return {};
+}
 
 Result<> SqlCatalogue::add_compaction_intent(const RequestContext& context,
                                              const CompactionIntent& intent) {
@@ -280,30 +286,32 @@ Result<> SqlCatalogue::add_compaction_intent(const RequestContext& context,
     return {};
 }
 
-Result<> SqlCatalogue::consume_intent(const RequestContext& context,
-                                      SqlConnection& connection,
-                                      const CompactionCommit& commit) {
-    MS_TRY(const auto consumed,
-           connection.query(context,
-                            "DELETE FROM compaction_intents WHERE compaction_id = $1"
-                            " AND stream_id = $2 AND lease = $3 AND epoch = $4 AND state = $5"
-                            " RETURNING object_keys",
-                            {commit.compaction_id,
-                             commit.stream.value,
-                             commit.lease.name,
-                             commit.lease.epoch.value,
-                             kPending}));
+Result<std::string> SqlCatalogue::consume_intent(const RequestContext& context,
+                                                 SqlConnection& connection,
+                                                 std::string_view compaction_id,
+                                                 const StreamId& stream,
+                                                 const Lease& lease) {
+    MS_TRY(
+        auto consumed,
+        connection.query(context,
+                         "DELETE FROM compaction_intents WHERE compaction_id = $1"
+                         " AND stream_id = $2 AND lease = $3 AND epoch = $4 AND state = $5"
+                         " RETURNING object_keys",
+                         {compaction_id, stream.value, lease.name, lease.epoch.value, kPending}));
     if (consumed.size() != 1) {
-        return intent_gone(commit.compaction_id, "abandoned or of another stream, lease or epoch");
+        return compaction_intent_gone(compaction_id,
+                                      "abandoned or of another stream, lease or epoch");
     }
-    return check_named(
-        commit.parts, consumed.text(0, 0), fmt::format("compaction {}", commit.compaction_id));
+    return consumed.take_text(0, 0);
 }
 
 Result<> SqlCatalogue::swap_parts(const RequestContext& context,
                                   SqlConnection& connection,
                                   const CompactionCommit& commit) {
-    MS_TRY_VOID(consume_intent(context, connection, commit));
+    MS_TRY(const auto names,
+           consume_intent(context, connection, commit.compaction_id, commit.stream, commit.lease));
+    MS_TRY_VOID(
+        check_named(commit.parts, names, fmt::format("compaction {}", commit.compaction_id)));
     MS_TRY(const auto version, next_version(context, connection, commit.stream));
     Extent replaced;
     for (const auto& id : commit.replaced) {
@@ -338,7 +346,7 @@ Result<> SqlCatalogue::commit_compaction(const RequestContext& context,
         if (intent.empty()) {
             // If it is committed, the answer was lost, and lease and stream may be gone since.
             MS_TRY(const bool committed, is_committed(context, connection, commit));
-            return committed ? Result<>() : intent_gone(commit.compaction_id, "gone");
+            return committed ? Result<>() : compaction_intent_gone(commit.compaction_id, "gone");
         }
         if (!locked) {
             return stream_gone(commit.stream);
@@ -369,20 +377,9 @@ Result<> SqlCatalogue::swap_id_packs(const RequestContext& context,
         return {};
     }
     const auto& pack = *commit.pack;
-    MS_TRY(const auto consumed,
-           connection.query(context,
-                            "DELETE FROM compaction_intents WHERE compaction_id = $1"
-                            " AND stream_id = $2 AND lease = $3 AND epoch = $4 AND state = $5"
-                            " RETURNING object_keys",
-                            {commit.compaction_id,
-                             commit.stream.value,
-                             commit.lease.name,
-                             commit.lease.epoch.value,
-                             kPending}));
-    if (consumed.size() != 1) {
-        return intent_gone(commit.compaction_id, "abandoned or of another stream, lease or epoch");
-    }
-    MS_TRY(const auto names, decode_names(consumed.text(0, 0)));
+    MS_TRY(const auto text,
+           consume_intent(context, connection, commit.compaction_id, commit.stream, commit.lease));
+    MS_TRY(const auto names, decode_names(text));
     if (names != std::vector<std::string>{pack.object.key}) {
         return Error(ErrorCode::kInvalidArgument,
                      fmt::format("the intent of compaction {} does not name the pack's object {}",
@@ -503,8 +500,9 @@ Result<> SqlCatalogue::abandon_compaction_intent(const RequestContext& context,
                connection.query(context,
                                 "UPDATE compaction_intents SET state = $2 WHERE compaction_id = $1",
                                 {compaction_id, kAbandoned}));
-        return abandoned.changed() == 0 ? intent_gone(compaction_id, "consumed or removed")
-                                        : Result<>();
+        return abandoned.changed() == 0
+                   ? compaction_intent_gone(compaction_id, "consumed or removed")
+                   : Result<>();
     };
     return transact(context, SqlAccess::kWrite, "abandon a compaction", update);
 }
@@ -518,7 +516,7 @@ Result<> SqlCatalogue::remove_compaction_intent(const RequestContext& context,
             return {};
         }
         if (rows.text(0, 0) != kAbandoned) {
-            return intent_gone(compaction_id, "not abandoned: it may still commit");
+            return compaction_intent_gone(compaction_id, "not abandoned: it may still commit");
         }
         MS_TRY_VOID(connection.query(
             context, "DELETE FROM compaction_intents WHERE compaction_id = $1", {compaction_id}));

@@ -299,14 +299,16 @@ Result<> SqlCatalogue::remove_flush_intent(const RequestContext& context,
 Result<PartCounts> SqlCatalogue::count_parts(const RequestContext& context,
                                              const StreamId& stream,
                                              std::int64_t time_max_before_us) {
-    MS_TRY(
-        const auto rows,
-        read(context,
-             "count a stream's parts",
-             "SELECT COUNT(*),"
-             " CAST(COALESCE(SUM(CASE WHEN time_end_micros < $2 THEN 1 ELSE 0 END), 0) AS BIGINT)"
-             " FROM parquet_file_meta WHERE stream_id = $1 AND NOT deleted",
-             {stream.value, time_max_before_us}));
+    MS_TRY(const auto rows,
+           read(context,
+                "count a stream's parts",
+                "SELECT CAST(COALESCE(SUM(parts), 0) AS BIGINT),"
+                " CAST(COALESCE(SUM(CASE WHEN ends < $2 THEN parts ELSE 0 END), 0) AS BIGINT) FROM"
+                " (SELECT 1 AS parts, time_end_micros AS ends FROM parquet_file_meta"
+                " WHERE stream_id = $1 AND NOT deleted UNION ALL"
+                " SELECT rows_in_dump, first_end_micros FROM parquet_file_meta_dump"
+                " WHERE stream_id = $1 AND NOT deleted) AS all_parts",
+                {stream.value, time_max_before_us}));
     return PartCounts{.live = rows.integer(0, 0), .due = rows.integer(0, 1)};
 }
 

@@ -1,6 +1,7 @@
 // The verbs of SqlCatalogue about streams, fields and what a reader sees.
 #include <algorithm>
 #include <map>
+#include <tuple>
 #include <unordered_map>
 
 #include <fmt/format.h>
@@ -138,6 +139,26 @@ constexpr std::string_view kObjectsInRange =
     " WHERE p.stream_id = $1 AND NOT p.deleted"
     " AND p.time_end_micros >= $2 AND p.time_start_micros <= $3"
     " ORDER BY o.part_id, o.position";
+constexpr std::string_view kDumpsInRange =
+    "FROM parquet_file_meta_dump WHERE stream_id = $1 AND NOT deleted"
+    " AND max_ts_micros >= $2 AND min_ts_micros <= $3 ORDER BY max_ts_micros DESC, id DESC";
+/// In the table and in dumps.
+constexpr std::string_view kPartsOfStream =
+    "SELECT (SELECT COUNT(*) FROM parquet_file_meta WHERE stream_id = $1 AND NOT deleted)"
+    " + (SELECT CAST(COALESCE(SUM(rows_in_dump), 0) AS BIGINT) FROM parquet_file_meta_dump"
+    " WHERE stream_id = $1 AND NOT deleted)";
+
+/// The parts of the dump that have rows of these times.
+void add_parts(const PartList& list,
+               std::int64_t time_min_us,
+               std::int64_t time_max_us,
+               std::vector<PartInfo>& parts) {
+    for (const auto& part : *list) {
+        if (part.time_max_us >= time_min_us && part.time_min_us <= time_max_us) {
+            parts.push_back(part);
+        }
+    }
+}
 
 }  // namespace
 
@@ -384,11 +405,17 @@ Result<StreamTotals> SqlCatalogue::stream_totals(const RequestContext& context,
     MS_TRY(const auto rows,
            read(context,
                 "sum a stream's parts",
-                "SELECT COUNT(*), CAST(COALESCE(SUM(rows), 0) AS BIGINT),"
+                "SELECT CAST(COALESCE(SUM(parts), 0) AS BIGINT),"
+                " CAST(COALESCE(SUM(rows), 0) AS BIGINT),"
                 " CAST(COALESCE(SUM(size_bytes), 0) AS BIGINT),"
                 " CAST(COALESCE(SUM(raw_bytes), 0) AS BIGINT),"
-                " COALESCE(MIN(time_start_micros), 0), COALESCE(MAX(time_end_micros), 0)"
-                " FROM parquet_file_meta WHERE stream_id = $1 AND NOT deleted",
+                " COALESCE(MIN(begins), 0), COALESCE(MAX(ends), 0) FROM"
+                " (SELECT 1 AS parts, rows, size_bytes, raw_bytes, time_start_micros AS begins,"
+                " time_end_micros AS ends FROM parquet_file_meta"
+                " WHERE stream_id = $1 AND NOT deleted UNION ALL"
+                " SELECT rows_in_dump, rows_total, storage_size_bytes, raw_size_bytes,"
+                " min_ts_micros, max_ts_micros FROM parquet_file_meta_dump"
+                " WHERE stream_id = $1 AND NOT deleted) AS all_parts",
                 {id.value}));
     return StreamTotals{.parts = rows.integer(0, 0),
                         .rows = rows.integer(0, 1),
@@ -497,6 +524,27 @@ Result<StreamSnapshot> SqlCatalogue::snapshot(const RequestContext& context,
                                               std::int64_t time_min_us,
                                               std::int64_t time_max_us,
                                               std::int64_t& parts_total) {
+    MS_TRY(auto snapshot, table_snapshot(context, stream, time_min_us, time_max_us, parts_total));
+    if (snapshot.dumps.empty()) {
+        return snapshot;
+    }
+    // Outside of the transaction: objects do not change, and stay for longer than any query.
+    MS_TRY(const auto lists, read_dumps(context, snapshot.dumps));
+    for (const auto& list : lists) {
+        add_parts(list, time_min_us, time_max_us, snapshot.parts);
+    }
+    std::ranges::sort(snapshot.parts, [](const PartInfo& a, const PartInfo& b) {
+        return std::tie(a.time_max_us, a.id) > std::tie(b.time_max_us, b.id);
+    });
+    snapshot.dumps.clear();
+    return snapshot;
+}
+
+Result<StreamSnapshot> SqlCatalogue::table_snapshot(const RequestContext& context,
+                                                    const StreamId& stream,
+                                                    std::int64_t time_min_us,
+                                                    std::int64_t time_max_us,
+                                                    std::int64_t& parts_total) {
     StreamSnapshot snapshot;
     const SqlParameters range{stream.value, time_min_us, time_max_us};
     const auto look = [&](SqlConnection& connection) -> Result<> {
@@ -523,11 +571,10 @@ Result<StreamSnapshot> SqlCatalogue::snapshot(const RequestContext& context,
                                             " AND time_start_micros <= $3 ORDER BY id",
                                             kIdPackColumns),
                                 range));
-        MS_TRY(const auto total,
-               connection.query(context,
-                                "SELECT COUNT(*) FROM parquet_file_meta"
-                                " WHERE stream_id = $1 AND NOT deleted",
-                                {stream.value}));
+        MS_TRY(auto dumps,
+               connection.query(
+                   context, fmt::format("SELECT {} {}", kDumpColumns, kDumpsInRange), range));
+        MS_TRY(const auto total, connection.query(context, kPartsOfStream, {stream.value}));
         // 3 is ShardState::kDeleted; in the partial index's words.
         MS_TRY(auto shards,
                query_shards(context, connection, "stream_id = $1 AND state < 3", {stream.value}));
@@ -538,6 +585,9 @@ Result<StreamSnapshot> SqlCatalogue::snapshot(const RequestContext& context,
         }
         MS_TRY_VOID(add_objects(snapshot.parts, objects));
         snapshot.id_packs = read_id_packs(packs);
+        for (std::size_t row = 0; row < dumps.size(); ++row) {
+            snapshot.dumps.push_back(read_dump(dumps, row));
+        }
         snapshot.shards = std::move(shards);
         parts_total = total.integer(0, 0);
         return {};

@@ -94,6 +94,13 @@ private:
     void compare_log();
     void look_at_id_packs(std::vector<std::string>& wrong);
     void look_at_parts();
+    enum class Pass : std::uint8_t { kCount = 1, kLook = 2 };
+    bool look_at_table(Pass pass, std::vector<std::string>& wrong);
+    void look_at_dumps(Pass pass, std::vector<std::string>& wrong);
+    bool is_live(const PartDump& dump);
+    void look_at_dump(const PartDump& dump, Pass pass, std::vector<std::string>& wrong);
+    bool note_dumps();
+    void count_bytes(const PartInfo& part);
     void look_at_part(const PartInfo& part, std::vector<std::string>& wrong);
     void check_part_row(const PartInfo& part, std::vector<std::string>& wrong) const;
     std::string check_object(const PartObject& object);
@@ -117,10 +124,13 @@ private:
     Random& random_;
     std::vector<Finding> findings_;
     std::optional<WalInspection> log_;
+    MetricRegistry metrics_;
     OpenObjectStore objects_;
     std::unique_ptr<Catalogue> catalogue_;
     std::map<ShardId, ShardInfo> shards_;
     std::set<std::string> keys_;
+    std::map<std::string, PartDump> dumps_;  ///< By id.
+    bool knows_all_parts_ = true;
     bool knows_all_keys_ = false;
     std::uint64_t bytes_done_ = 0;
     std::uint64_t bytes_total_ = 0;
@@ -217,6 +227,10 @@ void Examination::open_both() {
         return;
     }
     catalogue_ = std::move(*opened);
+    if (objects_.store != nullptr) {
+        catalogue_->use_part_dumps(make_part_dump_reader(
+            plain_object_reader(*objects_.store, clock_, metrics_), nullptr, clock_, metrics_));
+    }
     if (is_sqlite()) {
         const auto damage = find_journal_damage(fs_, path);
         if (!damage || !damage->empty()) {
@@ -408,34 +422,116 @@ void Examination::look_at_id_packs(std::vector<std::string>& wrong) {
     }
 }
 
+void Examination::count_bytes(const PartInfo& part) {
+    for (const auto& object : part.objects) {
+        bytes_total_ += static_cast<std::uint64_t>(object.bytes);
+    }
+}
+
+bool Examination::look_at_table(Pass pass, std::vector<std::string>& wrong) {
+    std::string after;
+    while (context_.check()) {
+        const auto parts = catalogue_->list_parts(context_, after, kPartsPerPage);
+        if (!parts) {
+            add(FindingLevel::kFail, "catalogue", parts.error().message());
+            return false;
+        }
+        if (parts->empty()) {
+            break;
+        }
+        after = parts->back().id;
+        for (const auto& part : *parts) {
+            if (pass == Pass::kLook) {
+                look_at_part(part, wrong);
+            } else {
+                count_bytes(part);
+            }
+        }
+    }
+    return true;
+}
+
+/// Takes over the live dumps that are not known yet.
+bool Examination::note_dumps() {
+    const auto dumps = catalogue_->list_part_dumps(context_, {});
+    if (!dumps) {
+        add(FindingLevel::kFail, "catalogue", dumps.error().message());
+        return false;
+    }
+    for (const auto& dump : *dumps) {
+        dumps_.try_emplace(dump.id, dump);
+        keys_.insert(dump.object.key);
+    }
+    return true;
+}
+
+void Examination::look_at_dumps(Pass pass, std::vector<std::string>& wrong) {
+    for (const auto& [id, dump] : dumps_) {
+        if (!context_.check()) {
+            break;
+        }
+        look_at_dump(dump, pass, wrong);
+    }
+}
+
+bool Examination::is_live(const PartDump& dump) {
+    const auto now = catalogue_->list_part_dumps(context_, {.stream = dump.stream});
+    return !now || std::ranges::find(*now, dump.id, &PartDump::id) != now->end();
+}
+
+void Examination::look_at_dump(const PartDump& dump, Pass pass, std::vector<std::string>& wrong) {
+    PartInfo list;
+    list.objects.push_back(dump.object);
+    if (pass == Pass::kCount) {
+        count_bytes(list);
+    }
+    if (objects_.store == nullptr) {
+        return;
+    }
+    const auto parts = catalogue_->read_part_dump(context_, dump);
+    if (pass == Pass::kCount) {
+        if (parts) {
+            std::ranges::for_each(**parts, [this](const auto& part) { count_bytes(part); });
+        }
+        return;
+    }
+    ++objects_done_;
+    auto problem = check_object(dump.object);
+    if (problem.empty() && !parts) {
+        problem = parts.error().message();
+    }
+    if (!problem.empty()) {
+        // Its parts may be in the table again since we read it.
+        knows_all_parts_ = false;
+        if (!is_live(dump)) {
+            return;
+        }
+        wrong.push_back(
+            fmt::format("the list of {} parts of {}: {}; without it their rows are "
+                        "not found",
+                        dump.parts,
+                        dump.partition,
+                        problem));
+        return;
+    }
+    for (const auto& part : **parts) {
+        look_at_part(part, wrong);
+    }
+}
+
 void Examination::look_at_parts() {
     if (catalogue_ == nullptr) {
         return;
     }
     std::vector<std::string> wrong;
-    // First their sizes, for the progress; parts that come later are looked at all the same.
-    for (const bool reads : {false, true}) {
-        std::string after;
-        while (context_.check()) {
-            const auto parts = catalogue_->list_parts(context_, after, kPartsPerPage);
-            if (!parts) {
-                add(FindingLevel::kFail, "catalogue", parts.error().message());
-                return;
-            }
-            if (parts->empty()) {
-                break;
-            }
-            after = parts->back().id;
-            for (const auto& part : *parts) {
-                if (reads) {
-                    look_at_part(part, wrong);
-                    continue;
-                }
-                for (const auto& object : part.objects) {
-                    bytes_total_ += static_cast<std::uint64_t>(object.bytes);
-                }
-            }
+    // First their sizes, for the progress; parts that come later are looked at all the same. A part
+    // moves from the table into a dump and back while we look: so dumps are noted before the table
+    // is read and again behind it.
+    for (const auto pass : {Pass::kCount, Pass::kLook}) {
+        if (!note_dumps() || !look_at_table(pass, wrong) || !note_dumps()) {
+            return;
         }
+        look_at_dumps(pass, wrong);
     }
     look_at_id_packs(wrong);
     add_all(FindingLevel::kFail, "objects", wrong);
@@ -449,7 +545,7 @@ void Examination::look_at_parts() {
                 bytes_total_,
                 options_.reads_objects ? "all as they were written" : "sizes only were looked at"));
     }
-    knows_all_keys_ = note_other_keys();
+    knows_all_keys_ = note_other_keys() && knows_all_parts_;
 }
 
 /// Objects of parts that are removed and wait for retention.
@@ -471,6 +567,14 @@ bool Examination::note_other_keys() {
     }
     for (const auto& pack : *packs) {
         keys_.insert(pack.object.key);
+    }
+    const auto removed_dumps = catalogue_->list_removed_part_dumps(context_, 0, kRemovedPartsMax);
+    if (!removed_dumps) {
+        add(FindingLevel::kFail, "catalogue", removed_dumps.error().message());
+        return false;
+    }
+    for (const auto& dump : *removed_dumps) {
+        keys_.insert(dump.object.key);
     }
     return note_intents().has_value();
 }

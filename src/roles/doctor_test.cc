@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include "compaction/part_dumper.h"
 #include "io/posix_fs.h"
 #include "roles/open_stores.h"
 #include "tests/support/test_environment.h"
@@ -139,6 +140,44 @@ TEST_F(DoctorTest, ACompactionUnderWayHasNoOrphansAndAnOldOneIsNamed) {
     EXPECT_EQ(complaints({"catalogue", "objects", "orphans"}),
               "catalogue: 1 compactions were begun more than a day ago and did not end; the next "
               "compactor that takes their lease undoes them\n");
+}
+
+TEST_F(DoctorTest, PartsThatAnObjectListsAreLookedAtLikeOthers) {
+    const auto listed = flush(3);
+    MetricRegistry metrics;
+    PartDumper dumper({.merges = false, .cold_after_days = 1, .holder = {.name = "me"}},
+                      *catalogue_,
+                      *objects_.store,
+                      clock_,
+                      random_,
+                      metrics,
+                      nullptr);
+    const auto report = dumper.run_once(context_);
+    ASSERT_TRUE(report) << report.error().message();
+    ASSERT_EQ(report->dumps_written, 1);
+    flush(4);
+    EXPECT_EQ(complaints({"catalogue", "objects", "orphans"}), "");
+    // A part of the list that is missing, then the list.
+    ASSERT_TRUE(objects_.store->remove(context_, listed.objects[0].key));
+    EXPECT_EQ(
+        complaints({"objects"}),
+        fmt::format(
+            "objects: part {}: object {}: it is missing\n", listed.id, listed.objects[0].key));
+    put(listed);
+    const auto dump = catalogue_->list_part_dumps(context_, {})->front();
+    const auto list = *objects_.store->get(context_, dump.object.key, 0, UINT64_MAX);
+    ASSERT_TRUE(objects_.store->remove(context_, dump.object.key));
+    EXPECT_EQ(complaints({"catalogue", "objects", "orphans"}),
+              fmt::format("objects: the list of 1 parts of 1970-01-01: object {}: it is missing; "
+                          "without it their rows are not found\n",
+                          dump.object.key))
+        << "and nobody calls its parts orphans";
+    // One that was brought back waits for its grace like a removed part.
+    ASSERT_TRUE(objects_.store->put(context_, dump.object.key, list));
+    catalogue_->use_part_dumps(make_part_dump_reader(
+        plain_object_reader(*objects_.store, clock_, metrics), nullptr, clock_, metrics));
+    ASSERT_TRUE(catalogue_->restore_part_dump(context_, dump.id));
+    EXPECT_EQ(complaints({"catalogue", "objects", "orphans"}), "");
 }
 
 }  // namespace

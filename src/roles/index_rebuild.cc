@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 #include <optional>
+#include <set>
 #include <utility>
 
 #include <fmt/format.h>
@@ -62,8 +63,9 @@ private:
     /// A part that was live when the work began.
     struct Candidate {
         std::size_t stream = 0;  ///< Index in streams_.
-        std::string previous;    ///< Id of the stream's part before it; empty for the first.
+        std::string dump = {};   ///< Id of the dump that listed it; empty: it was in the table.
         std::string part;
+        std::string problem = {};  ///< Why it cannot be looked at; empty: it can.
     };
     struct Stream {
         StreamId id;
@@ -74,12 +76,14 @@ private:
     Result<> open_compactor();
     Result<> choose_parts();
     Result<> choose_parts_of(const StreamInfo& stream, const std::string& org);
+    Result<> choose_dumped_parts(const StreamInfo& stream, std::set<std::string>& known);
     Result<> look_at(const Candidate& candidate, std::vector<Candidate>& busy);
     Result<> rebuild(const Candidate& candidate,
                      const PartInfo& part,
                      const std::string& reason,
                      std::vector<Candidate>& busy);
     Result<std::optional<PartInfo>> find_part(const Candidate& candidate);
+    Result<std::optional<PartInfo>> find_in_dumps(const Candidate& candidate);
     Result<std::string> reason_for(const PartInfo& part);
     Result<> pause();
 
@@ -142,9 +146,11 @@ Result<> IndexRebuild::prepare() {
         MS_TRY(catalogue_,
                open_sqlite_catalogue_for_reading(
                    resolve_path(config_, config_.store.meta.path), clock_, random_));
-        return {};
+    } else {
+        MS_TRY(catalogue_, open_catalogue_beside(context_, config_, fs_, clock_, random_));
     }
-    MS_TRY(catalogue_, open_catalogue_beside(context_, config_, fs_, clock_, random_));
+    catalogue_->use_part_dumps(make_part_dump_reader(
+        plain_object_reader(*objects_.store, clock_, metrics_), nullptr, clock_, metrics_));
     return options_.dry_run ? Result<>() : open_compactor();
 }
 
@@ -218,36 +224,82 @@ Result<> IndexRebuild::choose_parts() {
 
 Result<> IndexRebuild::choose_parts_of(const StreamInfo& stream, const std::string& org) {
     streams_.push_back({.id = stream.id, .name = fmt::format("{}/{}", org, stream.name)});
+    // A part moves from the table into a dump and back while we look.
+    std::set<std::string> known;
+    MS_TRY_VOID(choose_dumped_parts(stream, known));
     std::string after;
     while (true) {
         MS_TRY_VOID(context_.check());
         MS_TRY(const auto page,
                catalogue_->list_stream_parts(context_, stream.id, after, kPartsPerPage));
         for (const auto& part : page) {
-            candidates_.push_back({.stream = streams_.size() - 1,
-                                   .previous = std::exchange(after, part.id),
-                                   .part = part.id});
+            if (known.insert(part.id).second) {
+                candidates_.push_back({.stream = streams_.size() - 1, .part = part.id});
+            }
+            after = part.id;
         }
         if (page.size() < static_cast<std::size_t>(kPartsPerPage)) {
-            return {};
+            return choose_dumped_parts(stream, known);
         }
     }
+}
+
+/// Those that are not known, and what is wrong with dumps that cannot be read.
+Result<> IndexRebuild::choose_dumped_parts(const StreamInfo& stream, std::set<std::string>& known) {
+    MS_TRY(const auto dumps, catalogue_->list_part_dumps(context_, {.stream = stream.id}));
+    for (const auto& dump : dumps) {
+        MS_TRY_VOID(context_.check());
+        const auto parts = catalogue_->read_part_dump(context_, dump);
+        if (!parts && known.insert(dump.id).second) {
+            candidates_.push_back({.stream = streams_.size() - 1,
+                                   .dump = dump.id,
+                                   .part = fmt::format("list of {}", dump.partition),
+                                   .problem = parts.error().message()});
+        }
+        for (const auto& part : parts ? **parts : std::vector<PartInfo>()) {
+            if (known.insert(part.id).second) {
+                candidates_.push_back(
+                    {.stream = streams_.size() - 1, .dump = dump.id, .part = part.id});
+            }
+        }
+    }
+    return {};
 }
 
 /// The part as it is now; nothing if it is not live any more.
 Result<std::optional<PartInfo>> IndexRebuild::find_part(const Candidate& candidate) {
     const auto& stream = streams_[candidate.stream].id;
-    auto after = candidate.previous;
+    // All but the last character is less than an id, and greater than all but a few before it.
+    auto after = candidate.part.substr(0, candidate.part.size() - 1);
     while (true) {
         MS_TRY(auto next, catalogue_->list_stream_parts(context_, stream, after, 1));
         if (next.empty() || next.front().id > candidate.part) {
-            return std::optional<PartInfo>();
+            break;
         }
         if (next.front().id == candidate.part) {
             return std::optional(std::move(next.front()));
         }
         after = next.front().id;
     }
+    return find_in_dumps(candidate);
+}
+
+/// In the dump where it was, or a newer one: dumps are written anew, and parts are brought back.
+Result<std::optional<PartInfo>> IndexRebuild::find_in_dumps(const Candidate& candidate) {
+    const auto& before = candidate.dump;
+    MS_TRY(const auto dumps,
+           catalogue_->list_part_dumps(
+               context_,
+               {.stream = streams_[candidate.stream].id,
+                .after = before.empty() ? before : before.substr(0, before.size() - 1)}));
+    for (const auto& dump : dumps) {
+        MS_TRY(const auto parts, catalogue_->read_part_dump(context_, dump));
+        const auto found = std::ranges::find(*parts, candidate.part, &PartInfo::id);
+        if (found != parts->end()) {
+            return std::optional(*found);
+        }
+    }
+    return std::optional<PartInfo>();
 }
 
 /// Why the part is to have a new index; empty if it is not. An error: that cannot be said.
@@ -277,6 +329,10 @@ Result<std::string> IndexRebuild::reason_for(const PartInfo& part) {
 
 Result<> IndexRebuild::look_at(const Candidate& candidate, std::vector<Candidate>& busy) {
     MS_TRY_VOID(context_.check());
+    if (!candidate.problem.empty()) {
+        fail(candidate, candidate.problem);
+        return {};
+    }
     MS_TRY(auto part, find_part(candidate));
     Result<std::string> reason = std::string();
     if (part) {

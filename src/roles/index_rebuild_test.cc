@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 
 #include "compaction/compaction_fixture.h"
+#include "compaction/part_dumper.h"
 #include "io/posix_fs.h"
 #include "roles/open_stores.h"
 #include "tests/support/test_environment.h"
@@ -186,6 +187,41 @@ TEST_F(IndexRebuildTest, NothingIsMadeWhereNoServerWas) {
     EXPECT_EQ(no_catalogue.error().code(), ErrorCode::kNotFound);
     EXPECT_THAT(no_catalogue.error().message(), HasSubstr("there is no catalogue"));
     EXPECT_FALSE(*fs_.exists(resolve_path(config_, config_.store.meta.path)));
+}
+
+TEST_F(IndexRebuildTest, PartsThatAnObjectListsAreRebuilt) {
+    add_part(19'000);
+    add_part(19'001);
+    const auto damaged = add_part(19'002);
+    MetricRegistry metrics;
+    PartDumper dumper({.merges = false, .cold_after_days = 1, .holder = {.name = "me"}},
+                      *catalogue_,
+                      *objects_.store,
+                      clock_,
+                      random_,
+                      metrics,
+                      nullptr);
+    ASSERT_EQ(dumper.run_once(context_)->dumps_written, 3);
+    ASSERT_TRUE(catalogue_->list_stream_parts(context_, stream_.id, "", 100)->empty());
+    const auto dumps = *catalogue_->list_part_dumps(context_, {});
+    for (const auto& dump : dumps) {
+        if (dump.partition == "2022-01-10") {  // Of part `damaged`.
+            ASSERT_TRUE(objects_.store->put(context_, dump.object.key, as_bytes("nothing")));
+        }
+    }
+    const auto done = rebuild();
+    ASSERT_TRUE(done) << done.error().message();
+    EXPECT_EQ(done->rebuilt, 2U);
+    ASSERT_EQ(done->failures.size(), 1U);
+    EXPECT_EQ(done->failures[0].part, "list of 2022-01-10");
+    EXPECT_EQ(catalogue_->list_stream_parts(context_, stream_.id, "", 100)->size(), 2U);
+    EXPECT_EQ(parts_without_index(), 0U);
+    EXPECT_EQ(catalogue_->list_part_dumps(context_, {})->size(), 1U);
+    EXPECT_EQ(damaged.rows, 200);
+    // Those that have an index stay where they are.
+    ASSERT_EQ(dumper.run_once(context_)->dumps_written, 2);
+    EXPECT_EQ(rebuild()->rebuilt, 0U);
+    EXPECT_EQ(catalogue_->list_part_dumps(context_, {})->size(), 3U);
 }
 
 }  // namespace

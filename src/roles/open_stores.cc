@@ -5,6 +5,7 @@
 #include "metadata/open_catalogue.h"
 #include "metadata/sqlite/sqlite_file_state.h"
 #include "objectstore/local_object_store.h"
+#include "storage/part_dump/part_dump_reader.h"
 
 namespace molesignal {
 
@@ -97,6 +98,26 @@ OpenObjectReader make_object_reader(const Config& config,
         clock,
         metrics);
     return opened;
+}
+
+std::shared_ptr<ObjectReader> plain_object_reader(ObjectStore& objects,
+                                                  Clock& clock,
+                                                  MetricRegistry& metrics) {
+    return std::make_shared<ObjectReader>(
+        objects, ObjectReaderOptions{}, nullptr, nullptr, clock, metrics);
+}
+
+std::shared_ptr<PartDumpReader> make_part_dump_reader(std::shared_ptr<ObjectReader> reader,
+                                                      const std::shared_ptr<MemoryBudget>& memory,
+                                                      Clock& clock,
+                                                      MetricRegistry& metrics) {
+    // A query over years wants hundreds of lists, and a remote store takes its time for each.
+    constexpr std::size_t kThreads = 4;
+    return std::make_shared<CachedPartDumpReader>(
+        std::move(reader),
+        PartDumpReaderOptions{.threads = kThreads, .memory = memory},
+        clock,
+        metrics);
 }
 
 Result<std::unique_ptr<Catalogue>> open_catalogue(const Config& config,

@@ -53,6 +53,17 @@ OpenObjectReader make_object_reader(const Config& config,
                                     Clock& clock,
                                     MetricRegistry& metrics);
 
+/// Reads `objects`, which outlives it, without caches: for commands.
+std::shared_ptr<ObjectReader> plain_object_reader(ObjectStore& objects,
+                                                  Clock& clock,
+                                                  MetricRegistry& metrics);
+
+/// How a catalogue reads the parts that dumps list; `memory` may be null.
+std::shared_ptr<PartDumpReader> make_part_dump_reader(std::shared_ptr<ObjectReader> reader,
+                                                      const std::shared_ptr<MemoryBudget>& memory,
+                                                      Clock& clock,
+                                                      MetricRegistry& metrics);
+
 /// Opens the catalogue (store.meta).
 Result<std::unique_ptr<Catalogue>> open_catalogue(const Config& config,
                                                   Clock& clock,

@@ -18,6 +18,7 @@
 #include "common/memory_budget.h"
 #include "common/metrics.h"
 #include "compaction/compactor.h"
+#include "compaction/part_dumper.h"
 #include "compaction/retention.h"
 #include "compaction/scrubber.h"
 #include "ingest/ingester.h"
@@ -32,6 +33,7 @@
 #include "roles/memory_watch.h"
 #include "roles/open_stores.h"
 #include "roles/owner_lease.h"
+#include "roles/part_dump_settings.h"
 #include "storage/cache/forgetting_object_store.h"
 
 namespace molesignal {
@@ -154,6 +156,7 @@ private:
     void run_retention();
     Result<> open_compactor();
     void run_compaction();
+    void run_part_dump();
     void scrub();
     void report_durability();
     void report_replay();
@@ -189,6 +192,8 @@ private:
     std::unique_ptr<SqlEngine> sql_;
     std::unique_ptr<Retention> retention_;
     std::unique_ptr<Compactor> compactor_;
+    std::unique_ptr<PartDumper> dumper_;
+    Mutex merge_mutex_;  ///< Held by the compactor's or the dumper's round.
     std::unique_ptr<Scrubber> scrubber_;
     std::unique_ptr<HttpApi> http_api_;
     std::unique_ptr<HttpServer> http_;
@@ -199,6 +204,7 @@ private:
     Background background_;
     bool scrub_failing_ = false;     ///< Used by its thread.
     bool compaction_begun_ = false;  ///< Used by its thread.
+    bool dump_begun_ = false;        ///< Used by its thread.
     bool closed_ = false;
 };
 
@@ -234,6 +240,7 @@ Result<> StandaloneServer::open_catalogue(const RequestContext& context) {
         return std::move(migrated).error().wrap(
             fmt::format("the catalogue ({})", catalogue_->describe()));
     }
+    catalogue_->use_part_dumps(make_part_dump_reader(reader_, memory_, clock_, metrics_));
     owner_ = std::make_unique<OwnerLease>(*catalogue_, node_id_, lock_->identity(), random_);
     auto lease_context = start_context();
     lease_context.deadline = clock_.steady_now() + kDependencyWait;
@@ -394,6 +401,14 @@ Result<> StandaloneServer::open_compactor() {
                metrics_,
                memory_->make_child(
                    "merging of parts", "compactor.memory_mb", config.memory_mb * kMegabyte)));
+    dumper_ = std::make_unique<PartDumper>(
+        PartDumperOptions{.plan = options.plan, .holder = options.holder},
+        *catalogue_,
+        *objects_,
+        clock_,
+        random_,
+        metrics_,
+        memory_);
     return {};
 }
 
@@ -517,11 +532,28 @@ void StandaloneServer::run_compaction() {
         return;
     }
     lower_thread_priority();
+    const MutexLock turn(merge_mutex_);
     compactor_->set_pace({.cpu_share = static_cast<double>(config.cpu_percent) / 100,
                           .bytes_per_second = static_cast<std::uint64_t>(config.bytes_per_second)});
     const auto done = compactor_->run_once(background_context("compaction", kCompactionRoundMax));
     if (!done && !stop_cancel_.cancelled()) {
         log_warn("compaction did not finish its round", {{"error", done.error().message()}});
+    }
+}
+
+void StandaloneServer::run_part_dump() {
+    const auto& config = live_();
+    if (!std::exchange(dump_begun_, true) || !config.storage.parquet_file_meta_dump.enabled) {
+        return;
+    }
+    lower_thread_priority();
+    // Of the same name as the compactor, each would take the other's leases.
+    const MutexLock turn(merge_mutex_);
+    apply_part_dump_settings(config, dumper_->options());
+    const auto done = dumper_->run_once(background_context("part dump", kCompactionRoundMax));
+    if (!done && !stop_cancel_.cancelled()) {
+        log_warn("the dump of old parts' rows did not finish its round",
+                 {{"error", done.error().message()}});
     }
 }
 
@@ -602,6 +634,8 @@ void StandaloneServer::start_background() {
                        [this] { run_retention(); });
     background_.repeat(std::chrono::seconds(config_.compactor.interval_secs),
                        [this] { run_compaction(); });
+    background_.repeat(std::chrono::seconds(config_.storage.parquet_file_meta_dump.interval_secs),
+                       [this] { run_part_dump(); });
 }
 
 void StandaloneServer::update_process_gauges() {

@@ -16,9 +16,8 @@ import sqlite3
 import subprocess
 import time
 
-from kill_plan import (AFTERWARDS, ALSO, AT_START, AT_STOP, BESIDE, ON_A_FULL_DISK, PRELUDES, WHILE_MERGING, WHILE_PACKING,
-                       WITH_MUCH, Step,
-                       lookup, matches)
+from kill_plan import (AFTERWARDS, ALSO, AT_START, AT_STOP, BESIDE, ON_A_FULL_DISK, PRELUDES, WHILE_DUMPING, WHILE_MERGING,
+                       WHILE_PACKING, WITH_MUCH, Step, lookup, matches)
 from private_mount import PrivateMount
 from server_process import ServerProcess
 from workload import Ledger, Writers, json_request, otlp_request
@@ -28,12 +27,22 @@ SETTINGS = {"ingester.buffer_max_mb": 1, "ingester.flush_interval_secs": 1, "wal
             "compactor.interval_secs": 86400, "ingester.past_max_secs": 3153600000}
 MERGING = {"compactor.interval_secs": 1, "compactor.parts_min": 2, "compactor.cpu_percent": 100}
 PACKING = {"compactor.interval_secs": 1, "compactor.parts_min": 64, "compactor.pack_parts_min": 2, "compactor.cpu_percent": 100}
+DUMPING = {"storage.parquet_file_meta_dump.cold_after_days": 0, "storage.parquet_file_meta_dump.interval_secs": 1,
+           "compactor.merge": "false"}
 GENERATION_KILLS, FULL_CHECK_EVERY, DIRECTORY_KILLS = 8, 24, 72
 PATIENCE_SECONDS, PROGRESS_EVERY = 6.0, 100
 SOME_ROWS, BACKLOG_ROWS = 500, 30_000
 SMALL_DISK_MEGABYTES, ROWS_BEFORE_FULL = 48, 1000
-OLD_MICROS = 86_400_000_000 * 400
+DAY_MICROS = 86_400_000_000
+OLD_MICROS = DAY_MICROS * 400
 BROKEN = (OSError, http.client.HTTPException)
+
+
+def old_json_request(ledger, keys, mode):
+    """Rows of days that are over, by their numbers."""
+    now = time.time_ns() // 1000
+    body = "\n".join(json.dumps({**ledger.row_of(key), "_timestamp": now - (2 + key[2] % 4) * DAY_MICROS}) for key in keys)
+    return f"/api/v1/ingest/logs/{keys[0][0]}{mode}", body, {"Content-Type": "application/x-ndjson"}
 
 
 class Fault(Exception):
@@ -103,7 +112,8 @@ class Lane:
 
     @staticmethod
     def compaction_for(step):
-        return MERGING if matches(step.name, WHILE_MERGING) else PACKING if matches(step.name, WHILE_PACKING) else {}
+        return next((settings for settings, names in ((MERGING, WHILE_MERGING), (PACKING, WHILE_PACKING), (DUMPING, WHILE_DUMPING))
+                     if matches(step.name, names)), {})
 
     # ---- starts and ends
 
@@ -159,7 +169,7 @@ class Lane:
         """Writers over the four connections; when the block is left the server is killed, or has ended."""
         options = {"seed": self.seed * 1000 + self.starts, "streams": self.streams,
                    "modes": ("", "", "", "", "?commit=force", "?commit=wait_for"),
-                   "protocols": (json_request, json_request, otlp_request), **more}
+                   "protocols": (old_json_request if self.compaction is DUMPING else json_request, json_request, otlp_request), **more}
         writers = Writers(self.ledgers[-1], self.server.addresses, **options)
         try:
             time.sleep(seconds)
@@ -221,7 +231,7 @@ class Lane:
             self.kill("random kill in a start")
             self.report["in_start"] += 1
             return
-        self.compaction = self.random.choice(({}, MERGING, {**MERGING, "compactor.pack_parts_min": 2}, PACKING))
+        self.compaction = self.random.choice(({}, MERGING, {**MERGING, "compactor.pack_parts_min": 2}, PACKING, DUMPING))
         self.start(self.kills_here % FULL_CHECK_EVERY == 0)
         with self.load(self.random.uniform(0.02, 3.0 if self.compaction else 0.8)):
             if self.server.process.poll() is not None:
@@ -348,10 +358,14 @@ class Lane:
 
     def leave_old_rows(self):
         """One part of a stream of its own that the next start's retention expires."""
+        self.leave_old_rows_and(lambda: None)
+
+    def leave_old_rows_and(self, wait):
         self.start()
         self.scratch_streams += 1
         self.server.ingest(f"scratch_{self.scratch_streams}", [{"_timestamp": time.time_ns() // 1000 - OLD_MICROS, "n": 1}],
                            "?commit=force")
+        wait()
         self.other_kill("old rows")
 
     def leave_expired_parts(self):
@@ -364,6 +378,32 @@ class Lane:
                 raise Fault("retention does not expire a part that is 400 days old")
             time.sleep(0.02)
         self.other_kill("expired parts")
+
+    def leave_an_old_dump(self):
+        """A list of parts that the next start's retention takes."""
+        self.compaction = {**DUMPING, "compactor.retention_days": 0}
+        self.leave_old_rows_and(self.await_dump)
+        self.compaction = {}
+
+    def leave_a_removed_dump(self):
+        """A list of parts that retention has taken so long ago that its object may go."""
+        self.leave_an_old_dump()
+        self.start()
+        deadline = time.monotonic() + 20
+        while self.change_catalogue("UPDATE parquet_file_meta_dump SET removed_at_micros = 1 WHERE deleted") == 0:
+            if time.monotonic() > deadline:
+                raise Fault("retention does not take a list of parts that are 400 days old")
+            time.sleep(0.02)
+        self.other_kill("removed dump")
+
+    def await_dump(self):
+        deadline = time.monotonic() + 20
+        before = time.time_ns() // 1000 - OLD_MICROS + DAY_MICROS
+        # Changes nothing: there is one.
+        while self.change_catalogue(f"UPDATE parquet_file_meta_dump SET deleted = deleted WHERE NOT deleted AND max_ts_micros < {before}") == 0:
+            if time.monotonic() > deadline:
+                raise Fault("the list of a part that is 400 days old does not become an object")
+            time.sleep(0.02)
 
     def change_catalogue(self, statement):
         """Rows that were changed, behind the server's back."""

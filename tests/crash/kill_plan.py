@@ -16,13 +16,15 @@ OBJECT_STORE = {"local_": "local", "s3_": "s3"}
 # Passed by a start: armed on the command line. The others are armed while the server is under load.
 AT_START = ("start_", "lease_before_take", "lease_taken", "lease_before_renew", "wal_open_", "replay_", "migration_step",
             "catalogue_shards_claimed", "catalogue_shards_deleted", "wal_reserve_rebuilt", "wal_before_quarantine", "retention_", "local_before_remove",
-            "local_removed", "s3_before_remove", "compaction_intent_abandoned", "compaction_object_removed")
+            "local_removed", "s3_before_remove", "compaction_intent_abandoned", "compaction_object_removed",
+            "catalogue_dump_restore_")
 # Passed by a stop: the load ends with SIGTERM.
 AT_STOP = ("drain_", "lease_before_release", "wal_before_close", "wal_closed", "wal_before_mark")
 # Passed once in the life of a process, or too seldom to wait for the third time: killed at the first, each time.
 ONCE = ("start_", "lease_", "wal_open_", "replay_claimed", "replay_intent_abandoned", "replay_object_removed",
         "replay_after_flush", "replay_before_settled", "catalogue_shards_", "wal_reserve_rebuilt",
-        "wal_before_quarantine", "retention_", "wal_rewrite_", "compaction_intent_abandoned", *ON_A_FULL_DISK, *AT_STOP)
+        "wal_before_quarantine", "retention_", "wal_rewrite_", "compaction_intent_abandoned", "catalogue_dump_restore_",
+        *ON_A_FULL_DISK, *AT_STOP)
 # What the run before a start must leave behind: a method of Lane.
 PRELUDES = {
     "migration_step": "leave_nothing", "wal_reserve_rebuilt": "leave_no_reserve",
@@ -34,6 +36,8 @@ PRELUDES = {
     "replay_after_batch": "leave_rows", "replay_after_flush": "leave_a_backlog", "catalogue_shards_deleted": "leave_flushed_shards",
     "retention_parts_expired": "leave_old_rows", "retention_object_removed": "leave_expired_parts",
     "retention_part_purged": "leave_expired_parts",
+    "retention_dump_restored": "leave_an_old_dump", "catalogue_dump_restore_before_commit": "leave_an_old_dump",
+    "catalogue_dump_restore_after_commit": "leave_an_old_dump", "retention_dump_object_removed": "leave_a_removed_dump",
     "compaction_intent_abandoned": "leave_an_unfinished_merge", "compaction_object_removed": "leave_an_unfinished_merge",
 }
 # What is checked beside the ledger after the kill: a method of Lane.
@@ -50,6 +54,9 @@ BESIDE = {"ingest_stream_dropped": "drop_streams", "shard_": "drop_streams", "wa
 WHILE_MERGING = ("compaction_", "catalogue_compaction_", "catalogue_part_replaced")
 # Passed while the ids of parts are packed: nothing is merged, every two parts get a pack, four packs become one.
 WHILE_PACKING = ("id_pack_", "catalogue_id_pack_")
+# Passed while lists of old parts become objects: rows are of days that are over, and the server looks for such days every
+# second. So it does at some of the random kills, too.
+WHILE_DUMPING = ("part_dump_", "catalogue_dump_part_moved", "catalogue_dump_before_commit", "catalogue_dump_after_commit")
 # Passed when segments of the log fill up: large requests come there sooner.
 WITH_MUCH = ("wal_before_rotate", "wal_segment_", "wal_spare_", "wal_before_unlink", "wal_after_unlink", "wal_rewrite_")
 

@@ -102,6 +102,7 @@ std::vector<Action> actions() {
                  (void)process.retain();
              }},
         {.name = "compaction", .act = [](StoreProcess& process) { (void)process.merge(); }},
+        {.name = "part dump", .act = [](StoreProcess& process) { (void)process.dump(1); }},
         {.name = "drop", .act = [](StoreProcess& process) { (void)process.drop("web"); }},
         {.name = "stop", .act = [](StoreProcess& process) { (void)process.stop(); }},
         {.name = "recover",

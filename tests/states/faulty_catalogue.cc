@@ -120,6 +120,45 @@ Result<StreamSnapshot> FaultyCatalogue::snapshot(const RequestContext& context,
     });
 }
 
+Result<StreamSnapshot> FaultyCatalogue::table_snapshot(const RequestContext& context,
+                                                       const StreamId& stream,
+                                                       std::int64_t time_min_us,
+                                                       std::int64_t time_max_us,
+                                                       std::int64_t& parts_total) {
+    return run("table_snapshot", [&] {
+        return base_.table_snapshot(context, stream, time_min_us, time_max_us, parts_total);
+    });
+}
+
+Result<> FaultyCatalogue::commit_part_dump(const RequestContext& context,
+                                           const PartDumpCommit& commit) {
+    return run("commit_part_dump", [&] { return base_.commit_part_dump(context, commit); });
+}
+
+Result<> FaultyCatalogue::restore_part_dump(const RequestContext& context, std::string_view id) {
+    return run("restore_part_dump", [&] { return base_.restore_part_dump(context, id); });
+}
+
+Result<std::vector<PartDump>> FaultyCatalogue::list_part_dumps(const RequestContext& context,
+                                                               const PartDumpQuery& query) {
+    return run("list_part_dumps", [&] { return base_.list_part_dumps(context, query); });
+}
+
+Result<PartList> FaultyCatalogue::read_part_dump(const RequestContext& context,
+                                                 const PartDump& dump) {
+    return run("read_part_dump", [&] { return base_.read_part_dump(context, dump); });
+}
+
+Result<std::vector<PartDump>> FaultyCatalogue::list_removed_part_dumps(
+    const RequestContext& context, std::int64_t grace_us, std::int64_t dumps_max) {
+    return run("list_removed_part_dumps",
+               [&] { return base_.list_removed_part_dumps(context, grace_us, dumps_max); });
+}
+
+Result<> FaultyCatalogue::purge_part_dump(const RequestContext& context, std::string_view id) {
+    return run("purge_part_dump", [&] { return base_.purge_part_dump(context, id); });
+}
+
 Result<std::vector<PartInfo>> FaultyCatalogue::list_parts(const RequestContext& context,
                                                           std::string_view after,
                                                           std::int64_t parts_max) {

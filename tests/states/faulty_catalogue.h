@@ -75,6 +75,23 @@ public:
                                     std::int64_t time_min_us,
                                     std::int64_t time_max_us,
                                     std::int64_t& parts_total) override;
+    Result<StreamSnapshot> table_snapshot(const RequestContext& context,
+                                          const StreamId& stream,
+                                          std::int64_t time_min_us,
+                                          std::int64_t time_max_us,
+                                          std::int64_t& parts_total) override;
+    void use_part_dumps(std::shared_ptr<PartDumpReader> reader) override {
+        base_.use_part_dumps(std::move(reader));
+    }
+    Result<> commit_part_dump(const RequestContext& context, const PartDumpCommit& commit) override;
+    Result<> restore_part_dump(const RequestContext& context, std::string_view id) override;
+    Result<std::vector<PartDump>> list_part_dumps(const RequestContext& context,
+                                                  const PartDumpQuery& query) override;
+    Result<PartList> read_part_dump(const RequestContext& context, const PartDump& dump) override;
+    Result<std::vector<PartDump>> list_removed_part_dumps(const RequestContext& context,
+                                                          std::int64_t grace_us,
+                                                          std::int64_t dumps_max) override;
+    Result<> purge_part_dump(const RequestContext& context, std::string_view id) override;
     Result<ShardInfo> create_shard(const RequestContext& context,
                                    const StreamId& stream,
                                    std::string_view owner) override;

@@ -52,10 +52,12 @@ Result<> first_life(StoreProcess& process, SeededRandom& random) {
     process.ingester().maintain();
     MS_TRY_VOID(process.flush_all());
     MS_TRY_VOID(process.ingest("old", 2));
+    MS_TRY_VOID(process.dump(2));  // One of them is of "old", and comes back at once.
     MS_TRY_VOID(process.expire("old", 7));
     MS_TRY_VOID(write_rows(process, random));
     MS_TRY_VOID(process.flush_all());
     MS_TRY_VOID(process.merge());
+    MS_TRY_VOID(process.dump(1));
     process.advance(seconds(1000));
     MS_TRY_VOID(process.retain());
     MS_TRY_VOID(process.ingest("app", 2));
@@ -69,6 +71,7 @@ Result<> second_life(StoreProcess& process, SeededRandom& random) {
     MS_TRY_VOID(write_rows(process, random));
     MS_TRY_VOID(process.flush_all());
     MS_TRY_VOID(process.merge());
+    MS_TRY_VOID(process.dump(1));
     process.advance(seconds(1000));
     MS_TRY_VOID(process.retain());
     MS_TRY_VOID(process.ingest("old", 1));

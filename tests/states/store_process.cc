@@ -9,6 +9,7 @@
 
 #include "io/file_system.h"
 #include "metadata/open_catalogue.h"
+#include "storage/part_dump/part_dump_reader.h"
 #include "tests/states/part_rows.h"
 
 namespace molesignal {
@@ -46,6 +47,12 @@ Result<> StoreProcess::start() {
     if (fault_of_catalogue.has_value()) {
         faulty_catalogue->arm(*fault_of_catalogue);
     }
+    faulty_catalogue->use_part_dumps(std::make_shared<CachedPartDumpReader>(
+        std::make_shared<ObjectReader>(
+            *faulty_objects, ObjectReaderOptions{}, nullptr, nullptr, clock_, metrics_),
+        PartDumpReaderOptions{},
+        clock_,
+        metrics_));
     MS_TRY_VOID(faulty_catalogue->migrate(context_));
     MS_TRY(const auto org, faulty_catalogue->ensure_organization(context_, "default"));
     org_ = org.id;
@@ -81,6 +88,16 @@ Result<> StoreProcess::start() {
                            random_,
                            metrics_,
                            MemoryBudget::make_root("states", "none", 1LL << 30)));
+    dumper_ = std::make_unique<PartDumper>(
+        PartDumperOptions{.merges = false,
+                          .cold_after_days = 0,
+                          .holder = {.name = make_ulid(clock_.now(), random_)}},
+        *faulty_catalogue,
+        *faulty_objects,
+        clock_,
+        random_,
+        metrics_,
+        nullptr);
     // Rows of the test's are as old as it likes: many parts may be due at once.
     retention_ = std::make_unique<Retention>(
         RetentionOptions{.share_max = 1.0}, *faulty_catalogue, *faulty_objects, clock_, metrics_);
@@ -90,15 +107,16 @@ Result<> StoreProcess::start() {
 Result<> StoreProcess::stop() {
     Result<> closed;
     retention_.reset();
+    dumper_.reset();
     compactor_.reset();
     if (ingester_ != nullptr) {
         closed = ingester_->close(context_);
         ingester_.reset();
     }
+    faulty_catalogue.reset();
+    catalogue_.reset();  // With its reader of dumps.
     faulty_objects.reset();
     objects_.reset();
-    faulty_catalogue.reset();
-    catalogue_.reset();
     return closed;
 }
 
@@ -195,6 +213,11 @@ Result<RetentionReport> StoreProcess::retain() {
 
 Result<CompactionReport> StoreProcess::merge() {
     return compactor_->run_once(context_);
+}
+
+Result<PartDumpReport> StoreProcess::dump(std::int64_t dumps_max) {
+    dumper_->options().partitions_max = dumps_max;
+    return dumper_->run_once(context_);
 }
 
 void StoreProcess::advance(std::chrono::nanoseconds by) {
@@ -300,6 +323,17 @@ Result<std::vector<std::string>> StoreProcess::leftovers() {
     }
     MS_TRY(const auto removed, catalogue().list_removed_parts(context_, 0, INT32_MAX));
     note(removed);
+    MS_TRY(const auto dumps, catalogue().list_part_dumps(context_, {}));
+    MS_TRY(const auto removed_dumps, catalogue().list_removed_part_dumps(context_, 0, INT32_MAX));
+    for (const auto& dump : dumps) {
+        // Those of a deleted stream are in no snapshot, and wait for retention.
+        MS_TRY(const auto parts, catalogue().read_part_dump(context_, dump));
+        note(*parts);
+        known.insert(dump.object.key);
+    }
+    for (const auto& dump : removed_dumps) {
+        known.insert(dump.object.key);
+    }
     MS_TRY_VOID(faulty_objects->list(context_, "", [&](const ObjectMeta& object) {
         if (!known.contains(object.key)) {
             left.push_back("object " + object.key);

@@ -9,6 +9,7 @@
 
 #include "common/random.h"
 #include "compaction/compactor.h"
+#include "compaction/part_dumper.h"
 #include "compaction/retention.h"
 #include "ingest/ingester.h"
 #include "metadata/catalogue.h"
@@ -65,6 +66,8 @@ public:
     Result<RetentionReport> retain();
     /// A round of compaction; what a killed one left behind is cleared once its lease is over.
     Result<CompactionReport> merge();
+    /// Moves lists of parts of days that are over from the catalogue into objects, at most so many.
+    Result<PartDumpReport> dump(std::int64_t dumps_max);
     void advance(std::chrono::nanoseconds by);
     /// Lets time pass, a second a step, until `done`; the test's time-out ends what never comes.
     void await(const std::function<bool()>& done);
@@ -104,6 +107,7 @@ private:
     std::unique_ptr<LocalObjectStore> objects_;
     std::unique_ptr<Ingester> ingester_;
     std::unique_ptr<Compactor> compactor_;
+    std::unique_ptr<PartDumper> dumper_;
     std::unique_ptr<Retention> retention_;
     OrgId org_;
     std::map<std::string, std::int32_t> retention_days_;  ///< That `expire` has set.

@@ -150,8 +150,9 @@ Result<std::string> describe(const RequestContext& context,
                              const StreamInfo& stream) {
     auto hot = services.ingester->hot_snapshot(stream.id);
     StreamCounts counts;
-    MS_TRY(auto snapshot,
-           services.catalogue->snapshot(context, stream.id, INT64_MIN, INT64_MAX, counts.parts));
+    MS_TRY(
+        auto snapshot,
+        services.catalogue->table_snapshot(context, stream.id, INT64_MIN, INT64_MAX, counts.parts));
     Checkpoints checkpoints;
     for (const auto& shard : snapshot.shards) {
         checkpoints.emplace_back(shard.id, shard.checkpoint);
@@ -166,10 +167,23 @@ Result<std::string> describe(const RequestContext& context,
         counts.time_min_us = std::min(counts.time_min_us, part.time_min_us);
         counts.time_max_us = std::max(counts.time_max_us, part.time_max_us);
     }
+    for (const auto& dump : snapshot.dumps) {
+        counts.rows += dump.rows;
+        counts.raw_bytes += dump.raw_bytes;
+        counts.bytes += dump.part_bytes;
+        counts.time_min_us = std::min(counts.time_min_us, dump.time_min_us);
+        counts.time_max_us = std::max(counts.time_max_us, dump.time_max_us);
+    }
     counts.add_hot(hot);
     std::string out;
     append_stream(out, services, stream, counts);
     add_hot_fields(snapshot.schema, hot);
+    if (snapshot.parts.empty() && !snapshot.dumps.empty()) {
+        // Nothing came for long: then of the parts of the newest list.
+        MS_TRY(const auto parts,
+               services.catalogue->read_part_dump(context, snapshot.dumps.front()));
+        snapshot.parts = *parts;
+    }
     append_fields(
         out, snapshot.schema, sample_indexes(context, services, snapshot.schema, snapshot.parts));
     return out + "}";

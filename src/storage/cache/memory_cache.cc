@@ -14,7 +14,7 @@ constexpr std::int64_t kShardsMax = 16;
 /// Of a shard's room, for what was found again.
 constexpr std::int64_t kProtectedPercent = 80;
 constexpr std::array<const char*, kCachedKinds> kNames = {
-    "footer", "index_head", "index_block", "parsed_footer"};
+    "footer", "index_head", "index_block", "parsed_footer", "part_list"};
 
 }  // namespace
 

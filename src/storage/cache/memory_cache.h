@@ -21,10 +21,11 @@ enum class CachedKind : std::uint8_t {
     kIndexHead = 1,     ///< An opened index.
     kIndexBlock = 2,    ///< A block of an index.
     kParsedFooter = 3,  ///< A footer as the reader of Parquet parses it.
+    kPartList = 4,      ///< The parts that a dump lists.
 };
-inline constexpr std::size_t kCachedKinds = 4;
+inline constexpr std::size_t kCachedKinds = 5;
 
-/// Footers and index blocks in memory, of all queries, within one budget.
+/// Footers, index blocks and lists of parts in memory, of all queries, within one budget.
 ///
 /// Only what was verified is kept, so a hit needs no second look. Values are shared, never copied;
 /// one that is evicted lives on with who uses it. What was found once more is protected from what

@@ -1,5 +1,5 @@
 #include "metadata/open_catalogue.h"
-#include "metadata/postgres_connection.h"
+#include "metadata/postgres/postgres_connection.h"
 #include "metadata/sql_catalogue.h"
 #include "metadata/sql_pool.h"
 

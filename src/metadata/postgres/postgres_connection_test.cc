@@ -1,4 +1,4 @@
-#include "metadata/postgres_connection.h"
+#include "metadata/postgres/postgres_connection.h"
 
 #include <atomic>
 #include <cstdlib>
