@@ -131,7 +131,7 @@ TEST_F(ScrubberTest, ReadsAllOnceInARoundAndNamesWhatIsDamaged) {
 TEST_F(ScrubberTest, FindsEachDamageAndNothingElse) {
     const auto seed = test_seed();
     SeededRandom chance(seed);
-    constexpr int kParts = 100;
+    constexpr int kParts = 300;
     std::set<std::string> spoiled;
     for (int i = 0; i < kParts; ++i) {
         const auto part = add_part(1 + chance.next_u64() % 5000);
