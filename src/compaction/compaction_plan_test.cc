@@ -184,7 +184,7 @@ TEST_F(CompactionPlan, WritesEachRowAFewTimes) {
     const auto times = static_cast<double>(rewritten) / static_cast<double>(flushed);
     EXPECT_LT(times, 3) << "each row is rewritten too often";
     EXPECT_GT(times, 0.9);
-    EXPECT_LT(most_parts, 50U);
+    EXPECT_LT(most_parts, 64U);  // 150 seeds: 55 at most.
     std::uint64_t bytes = 0;
     for (const auto& part : parts_) {
         bytes += static_cast<std::uint64_t>(part.objects[0].bytes);
