@@ -220,16 +220,16 @@ Result<> Compactor::run_stream(const RequestContext& context,
     std::erase_if(snapshot.parts,
                   [this](const PartInfo& part) { return damaged_parts_.contains(part.id); });
     const auto groups = plan_compactions(snapshot.parts, clock_.now(), options_.plan);
-    if (groups.empty()) {
-        // What is merged next would leave the pack soon.
-        MS_TRY(const auto packed, packer_.run_stream(context, snapshot, options_.pace));
-        report.packs_written += packed;
-        return {};
-    }
-    snapshot.parts.clear();
+    std::set<std::string> merging;
     for (const auto& group : groups) {
         meters_->backlog.add(static_cast<double>(group.parts.size()));
+        for (const auto& part : group.parts) {
+            merging.insert(part.id);
+        }
     }
+    MS_TRY(const auto packed, packer_.run_stream(context, snapshot, merging, options_.pace));
+    report.packs_written += packed;
+    snapshot.parts.clear();
     for (const auto& group : groups) {
         MS_TRY_VOID(context.check());
         if (const auto fits = check_fits(group); !fits) {

@@ -59,7 +59,7 @@ struct CompactionReport {
 /// Merges the parts of streams into larger ones. Each merge holds a lease of the catalogue, so that
 /// any number of compactors share the work; records its objects in an intent before the first is
 /// uploaded; reads back and compares what it uploaded; and swaps old for new in one transaction,
-/// which names the lease's epoch. Where nothing is due it packs the ids of parts (id_packer.h).
+/// which names the lease's epoch. Of parts that stay it packs the ids (id_packer.h).
 /// Killed at any step it leaves the old parts or the new one; objects without a part are removed by
 /// whoever holds the lease next. Replaced parts are removed parts like those of retention: their
 /// objects stay for the longest query.

@@ -96,6 +96,7 @@ IdPacker::IdPacker(const IdPackerOptions& options,
 
 Result<std::int64_t> IdPacker::run_stream(const RequestContext& context,
                                           const StreamSnapshot& snapshot,
+                                          const std::set<std::string>& merging,
                                           const WorkPaceOptions& pace) {
     if (options_.parts_min == 0 ||
         (snapshot.parts.size() < options_.parts_min && snapshot.id_packs.empty())) {
@@ -103,7 +104,7 @@ Result<std::int64_t> IdPacker::run_stream(const RequestContext& context,
     }
     const auto run = [&]() -> Result<std::int64_t> {
         MS_TRY_VOID(learn_packs(context, snapshot));
-        const auto todo = plan(snapshot);
+        const auto todo = plan(snapshot, merging);
         if (todo.candidates.empty() && todo.replaced.empty()) {
             return 0;
         }
@@ -157,7 +158,8 @@ Result<> IdPacker::learn_packs(const RequestContext& context, const StreamSnapsh
     return {};
 }
 
-IdPacker::Plan IdPacker::plan(const StreamSnapshot& snapshot) const {
+IdPacker::Plan IdPacker::plan(const StreamSnapshot& snapshot,
+                              const std::set<std::string>& merging) const {
     const auto known = parts_of_.find(snapshot.stream.id.value);
     const auto hopeless = unpackable_.find(snapshot.stream.id.value);
     std::set<std::string_view> live;
@@ -203,7 +205,7 @@ IdPacker::Plan IdPacker::plan(const StreamSnapshot& snapshot) const {
         }
     }
     for (const auto& part : snapshot.parts) {
-        if (!packed.contains(part.id) && find_ids(part) != nullptr &&
+        if (!packed.contains(part.id) && !merging.contains(part.id) && find_ids(part) != nullptr &&
             (hopeless == unpackable_.end() || !hopeless->second.contains(part.id))) {
             plan.candidates.push_back(&part);
         }

@@ -59,11 +59,13 @@ public:
              MetricRegistry& metrics,
              std::shared_ptr<MemoryBudget> memory);
 
-    /// Brings the packs of a stream up to date; `snapshot` has all its live parts. Returns how many
-    /// were written. What cannot be packed now is logged and tried again by the next round; errors
-    /// are those of `context`.
+    /// Brings the packs of a stream up to date; `snapshot` has all its live parts, of which those
+    /// of `merging` are about to be merged and would leave a pack at once. Returns how many were
+    /// written. What cannot be packed now is logged and tried again by the next round; errors are
+    /// those of `context`.
     Result<std::int64_t> run_stream(const RequestContext& context,
                                     const StreamSnapshot& snapshot,
+                                    const std::set<std::string>& merging,
                                     const WorkPaceOptions& pace);
 
 private:
@@ -72,7 +74,7 @@ private:
     struct OpenPart;
 
     Result<> learn_packs(const RequestContext& context, const StreamSnapshot& snapshot);
-    Plan plan(const StreamSnapshot& snapshot) const;
+    Plan plan(const StreamSnapshot& snapshot, const std::set<std::string>& merging) const;
     Result<std::int64_t> run_leased(Work& work, const Plan& plan);
     Result<> write_pack(Work& work, std::span<const OpenPart> parts);
     Result<> store(Work& work, const IdPackInfo& pack, Bytes content);
