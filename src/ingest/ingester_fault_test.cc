@@ -139,7 +139,8 @@ TEST_F(IngesterFault, ADiskThatIsFullWithTheStoreOnItHealsByItself) {
     // Somebody takes what is left: a part does not fit any more.
     disk.set_capacity(disk.used_bytes());
     EXPECT_EQ(process.visible().rows(), acknowledged) << "reads go on";
-    // Only the reserve lets the flush do its work. It may be made anew as soon as the log is shorter.
+    // Only the reserve lets the flush do its work. It may be made anew as soon as the log is
+    // shorter.
     ASSERT_TRUE(arm_failpoints("flush_all_stored=pause"));
     std::thread flush([&] { EXPECT_TRUE(process->flush_all(process.context)); });
     await_failpoint("flush_all_stored");
