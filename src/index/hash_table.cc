@@ -317,10 +317,10 @@ EncodedTable HashTableBuilder::finish(HashShape& shape) && {
 }
 
 Result<RowSet> find_hashed_rows(const SidecarField& field,
-                                const HashShape& shape,
                                 AreaReader& areas,
                                 std::span<const std::uint64_t> hashes,
                                 std::uint32_t rows) {
+    const auto& shape = field.hashes;
     if (shape.entries == 0 || hashes.empty()) {
         return RowSet::none(rows);
     }

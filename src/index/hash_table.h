@@ -99,11 +99,10 @@ private:
     std::array<std::uint64_t, 1024> recent_{};  ///< Entries that came lately are not added again.
 };
 
-/// The blocks of rows that have one of `hashes`: all rows that have one of their ids, and others.
-/// Reads the table's index and a bucket for each. `rows`: of the part. kCorruption: it is not as it
-/// is written.
+/// The blocks of rows of a field with a table that have one of `hashes`: all rows that have one of
+/// their ids, and others. Reads the table's index and a bucket for each. `rows`: of the part.
+/// kCorruption: it is not as it is written.
 Result<RowSet> find_hashed_rows(const SidecarField& field,
-                                const HashShape& shape,
                                 AreaReader& areas,
                                 std::span<const std::uint64_t> hashes,
                                 std::uint32_t rows);

@@ -210,7 +210,7 @@ private:
         for (const auto& id : query.texts) {
             hashes.push_back(id_hash(id));
         }
-        MS_TRY(auto rows, find_hashed_rows(field, field.hashes, areas_, hashes, sidecar_.rows()));
+        MS_TRY(auto rows, find_hashed_rows(field, areas_, hashes, sidecar_.rows()));
         const bool is_exact = rows.is_none();
         return RowSelection{std::move(rows), is_exact};
     }

@@ -233,8 +233,7 @@ Result<RowSelection> TextLookup::hashed(std::string_view token) {
         return RowSelection{std::move(any), false};
     }
     const auto hash = id_hash(token);
-    MS_TRY(auto found,
-           find_hashed_rows(field_, field_.hashes, areas_, std::span(&hash, 1), rows()));
+    MS_TRY(auto found, find_hashed_rows(field_, areas_, std::span(&hash, 1), rows()));
     const bool none = found.is_none();
     return RowSelection{std::move(found), none};
 }

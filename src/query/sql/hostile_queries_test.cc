@@ -113,10 +113,8 @@ protected:
     void TearDown() override {
         EXPECT_EQ(answer("SELECT count(*) FROM logs.app"), "8192\n");
         if (QueryMemory::counts_operator_new()) {
-            // Threads charge the budget in steps, and may for a moment both do it; small
-            // allocations go on until the thread sees that it is interrupted, which takes longer on
-            // a machine with other work.
-            EXPECT_LE(options_.memory->peak_bytes(), options_.memory_bytes + (16 << 20));
+            // Threads charge the budget in steps.
+            EXPECT_LE(options_.memory->peak_bytes(), options_.memory_bytes + (8 << 20));
         }
         EXPECT_EQ(options_.memory->used_bytes(), 0);
     }

@@ -126,18 +126,17 @@ bool QueryMemory::charge(std::int64_t bytes) {
 
 bool QueryMemory::charge_budget(std::int64_t used) {
     const Scope uncounted(nullptr);  // The budget's error is text.
-    auto charged = charged_.load();
-    while (used > charged) {
-        const auto step =
-            (used - charged + kBudgetStepBytes - 1) / kBudgetStepBytes * kBudgetStepBytes;
-        if (!budget_->reserve(step)) {
-            return false;
-        }
-        if (charged_.compare_exchange_strong(charged, charged + step)) {
-            return true;
-        }
-        budget_->release(step);  // Another thread was quicker; `charged` is its figure.
+    // One thread at a time: two would reserve the same megabytes twice for a moment.
+    const MutexLock lock(charge_mutex_);
+    const auto missing = used - charged_.load();
+    if (missing <= 0) {
+        return true;
     }
+    const auto step = (missing + kBudgetStepBytes - 1) / kBudgetStepBytes * kBudgetStepBytes;
+    if (!budget_->reserve(step)) {
+        return false;
+    }
+    charged_.fetch_add(step);
     return true;
 }
 

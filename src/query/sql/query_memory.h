@@ -67,6 +67,7 @@ private:
     std::atomic<std::int64_t> used_{0};
     std::atomic<std::int64_t> peak_{0};
     std::atomic<std::int64_t> charged_{0};  ///< On the budget.
+    Mutex charge_mutex_;  ///< Of who charges the budget; nothing counts its allocations there.
     std::atomic<bool> query_limit_hit_{false};
     std::atomic<bool> process_limit_hit_{false};
     Mutex mutex_;  ///< Taken inside allocations, so nothing may allocate under it.

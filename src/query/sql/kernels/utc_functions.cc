@@ -42,7 +42,7 @@ bool has_zone(const LogicalType& type) {
 }
 
 /// Gives `zoned` the function of the overload with TIMESTAMP instead, if there is one.
-void take_function(duckdb::ScalarFunction& zoned, const duckdb::ScalarFunctionSet& overloads) {
+bool take_function(duckdb::ScalarFunction& zoned, const duckdb::ScalarFunctionSet& overloads) {
     for (const auto& plain : overloads.functions) {
         const bool is_same = std::ranges::equal(
             plain.arguments, zoned.arguments, {}, {}, [](const LogicalType& type) {
@@ -53,9 +53,10 @@ void take_function(duckdb::ScalarFunction& zoned, const duckdb::ScalarFunctionSe
             zoned.init_local_state = plain.init_local_state;
             zoned.bind = nullptr;
             zoned.statistics = nullptr;
-            return;
+            return true;
         }
     }
+    return false;
 }
 
 /// Buckets of times, in microseconds: some bucket begins at `origin`.
@@ -164,10 +165,11 @@ void replace_overloads(duckdb::ClientContext& context, const char* name) {
     auto& entry =
         duckdb::Catalog::GetSystemCatalog(context).GetEntry<duckdb::ScalarFunctionCatalogEntry>(
             context, DEFAULT_SCHEMA, name);
+    std::size_t taken = 0;
     for (auto& overload : entry.functions.functions) {
         // A zone of its own as text ends the comparison: its overload has no neighbour.
         if (std::ranges::any_of(overload.arguments, has_zone)) {
-            take_function(overload, entry.functions);
+            taken += take_function(overload, entry.functions) ? 1 : 0;
         }
         const bool is_bucket = name == std::string_view("time_bucket");
         const bool makes_buckets = (is_bucket || name == std::string_view("date_trunc") ||
@@ -181,6 +183,10 @@ void replace_overloads(duckdb::ClientContext& context, const char* name) {
                 run_buckets(buckets_of, general, arguments, state, result);
             };
         }
+    }
+    if (taken == 0) {
+        // Another version of DuckDB: the list of functions is to be looked at.
+        throw duckdb::InternalException("%s of times with a zone has no neighbour", name);
     }
 }
 
