@@ -155,7 +155,23 @@ def make_condition(chance, rows, depth=0):
     return chance.choice(kinds)()
 
 
+def make_count(chance):
+    """Of one field alone: indexes have counted the values of some."""
+    field = chance.choice(["level", "service", "note", "trace_id"])
+    return chance.choice([
+        "SELECT {0}, count(*) FROM logs.app GROUP BY {0} ORDER BY {0} NULLS LAST",
+        "SELECT count(*), count({0}), count(DISTINCT {0}), min({0}), max({0}) FROM logs.app",
+        "SELECT DISTINCT {0} FROM logs.app ORDER BY {0} NULLS FIRST",
+        "SELECT count(*) FROM logs.app WHERE {0} IN (SELECT {0} FROM logs.app GROUP BY {0} HAVING count(*) > 20)",
+        "SELECT {0}, count(*), sum(count(*)) OVER () FROM logs.app WHERE {0} IS NOT NULL GROUP BY {0} ORDER BY 2 DESC, 1 LIMIT 7",
+        "SELECT upper({0}) AS name, count(*) FROM logs.app GROUP BY name HAVING count(*) > 10 ORDER BY name",
+        "SELECT {0}, count(*) FROM logs.app WHERE " + make_value_condition(chance) + " GROUP BY {0} ORDER BY {0} NULLS LAST",
+    ]).format(field)
+
+
 def make_query(chance, rows):
+    if chance.random() < 0.1:
+        return make_count(chance)
     condition = make_condition(chance, rows)
     return chance.choice([
         "SELECT count(*) FROM logs.app WHERE {}",
@@ -596,6 +612,53 @@ def test_explain_counts_each_part_once(start, corpus, expected):
             parts = sum(scan[name] for name in scan if name.startswith("skipped_by_")) + sum(reading["parts"] for reading in scan["readings"])
             assert parts == scan["parts_total"], (SEED, statement, scan)
             assert len(scan["conditions"]) >= scan["conditions_answered"], (SEED, statement, scan)
+
+
+def check_counts(server, rows, **body):
+    """Of one field alone and of rows, as Python counts them; the answers' stats by field, "" for the rows."""
+    stats = {}
+    for field in ("level", "service", "trace_id", "none", ""):
+        statement = f"SELECT {field}, count(*) FROM logs.app GROUP BY {field}" if field else "SELECT count(*) FROM logs.app"
+        status, _, answer = server.request("POST", "/api/v1/query", {"language": "sql", "statement": statement, **body})
+        assert status == 200, answer
+        answer = json.loads(answer)
+        expected = collections.Counter((row.get(field),) if field else () for row in rows)
+        assert {tuple(row[:-1]): row[-1] for row in answer["rows"]} == dict(expected), (SEED, statement, body)
+        stats[field] = answer["stats"]
+    return stats
+
+
+def test_counts_of_one_field_read_no_part(start, corpus):
+    rows = [{**row, "none": None} for row in corpus[0]]
+    rows[-1]["none"] = "one"  # In the last part only.
+    server = start(*NO_CACHE)
+    part = len(rows) // PARTS
+    for begin in range(0, len(rows), part):
+        server.ingest("app", rows[begin:begin + part])
+        server.flush("app")
+    stats = check_counts(server, rows)
+    total = stats[""]["parts_total"]
+    for field, counted in (("level", total), ("service", total), ("none", 1)):
+        assert (stats[field]["index_parts_counted"], stats[field]["scanned_rows"]) == (counted, 0), stats[field]
+        assert stats[field]["row_groups_skipped"] == stats[field]["row_groups_total"], stats[field]
+    assert stats["none"]["object_gets"] <= 2, "the other parts have none of the field, as the catalogue knows"
+    assert (stats[""]["scanned_rows"], stats[""]["object_gets"]) == (0, 0), stats[""]
+    assert stats["trace_id"]["index_parts_counted"] == 0 and stats["trace_id"]["scanned_rows"] == len(rows), stats["trace_id"]
+
+    # The range cuts two parts, which are read; those between them are counted.
+    begin, end = part // 2, 3 * part - 7
+    cut = check_counts(server, rows[begin:end], time_range={"start": rows[begin]["_timestamp"], "end": rows[end]["_timestamp"]})
+    assert cut["level"]["index_parts_counted"] > 0 and 0 < cut["level"]["scanned_rows"] <= 2 * part, cut["level"]
+
+    # Rows in memory, and a value that no part has.
+    more = [{"level": "rare", "service": None}] * 3
+    server.ingest("app", more)
+    assert check_counts(server, rows + more)["level"]["scanned_rows"] == 3
+
+    server.flush("app")
+    spoil_indexes(server)
+    spoiled = check_counts(server, rows + more)["level"]
+    assert spoiled["index_parts_counted"] == spoiled["parts_total"] - 3, spoiled
 
 
 FACET_FIELDS = ["level", "service", "note", "n", "trace_id", "none"]

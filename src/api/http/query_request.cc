@@ -135,7 +135,7 @@ void append_query_end(std::string& out,
                       const std::vector<std::string>& warnings) {
     out += fmt::format(
         R"("stats":{{"took_ms":{},"scanned_rows":{},"scanned_bytes":{},"parts_total":{},"parts_skipped":{},)"
-        R"("row_groups_total":{},"row_groups_skipped":{},"index_parts":{},"index_parts_whole":{},"index_rows":{},"index_filters":{},"object_gets":{},"cache_hits":{},"hot_rows":{}}},"partial":{},"warnings":)",
+        R"("row_groups_total":{},"row_groups_skipped":{},"index_parts":{},"index_parts_whole":{},"index_parts_counted":{},"index_rows":{},"index_filters":{},"object_gets":{},"cache_hits":{},"hot_rows":{}}},"partial":{},"warnings":)",
         stats.took_ms,
         stats.scanned_rows,
         stats.scanned_bytes,
@@ -145,6 +145,7 @@ void append_query_end(std::string& out,
         stats.row_groups_skipped,
         stats.index_parts,
         stats.index_parts_whole,
+        stats.index_parts_counted,
         stats.index_rows,
         stats.index_filters,
         stats.object_gets,

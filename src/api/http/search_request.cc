@@ -203,6 +203,7 @@ void add_stats(SqlStats& total, const SqlStats& more) {
     total.row_groups_skipped += more.row_groups_skipped;
     total.index_parts += more.index_parts;
     total.index_parts_whole += more.index_parts_whole;
+    total.index_parts_counted += more.index_parts_counted;
     total.index_rows += more.index_rows;
     total.index_filters += more.index_filters;
     total.object_gets += more.object_gets;

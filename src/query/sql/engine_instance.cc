@@ -40,40 +40,6 @@ std::shared_ptr<const ScanSource> InstanceState::source(std::uint64_t handle) {
     return found->second;
 }
 
-void ReadableObject::want(const RowSet* rows) {
-    if (rows == nullptr) {
-        wanted.assign(row_groups.size(), true);
-        return;
-    }
-    wanted.resize(row_groups.size(), false);
-    std::uint32_t begin = 0;
-    for (std::size_t i = 0; i < row_groups.size(); ++i) {
-        const auto end = begin + static_cast<std::uint32_t>(row_groups[i].rows);
-        wanted[i] = wanted[i] || rows->has_between(begin, end);
-        begin = end;
-    }
-}
-
-bool ReadableObject::is_unwanted(std::uint64_t offset, std::uint64_t count) const {
-    const auto end_of = [](const RowGroupInfo& group) {
-        return static_cast<std::uint64_t>(group.byte_end);
-    };
-    if (wanted.empty() || offset + count > end_of(row_groups.back())) {
-        return false;
-    }
-    const auto first = std::ranges::upper_bound(row_groups, offset, std::less<>(), end_of);
-    for (auto group = first; group != row_groups.end(); ++group) {
-        const auto at = static_cast<std::size_t>(group - row_groups.begin());
-        if (wanted[at]) {
-            return false;
-        }
-        if (end_of(*group) >= offset + count) {
-            break;
-        }
-    }
-    return true;
-}
-
 const RowSet* InstanceState::keep_rows(RowSet rows) {
     if (!memory->charge(static_cast<std::int64_t>(rows.memory_bytes()))) {
         throw duckdb::OutOfMemoryException("no memory for the rows that an index has found");
@@ -84,7 +50,7 @@ const RowSet* InstanceState::keep_rows(RowSet rows) {
     return selections.back().get();
 }
 
-void InstanceState::select(const PartInfo& part, const RowSet* rows) {
+void InstanceState::select(const PartInfo& part) {
     const QueryMemory::Scope uncounted(nullptr);
     const MutexLock lock(mutex);
     for (const auto& object : part.objects) {
@@ -92,7 +58,6 @@ void InstanceState::select(const PartInfo& part, const RowSet* rows) {
         if (object.kind != "parquet" || found == readable.end()) {
             continue;
         }
-        found->second.want(rows);
         if (std::exchange(found->second.selected, true)) {
             continue;
         }
@@ -105,6 +70,7 @@ void InstanceState::note_index(const IndexTally& tally) {
     const MutexLock lock(mutex);
     counters->index_parts += tally.parts;
     counters->index_parts_whole += tally.parts_whole;
+    counters->index_parts_counted += tally.parts_counted;
     counters->index_rows += tally.rows;
     counters->index_filters += tally.filters;
 }

@@ -37,21 +37,15 @@ struct ReadableObject {
     /// First byte and one past the last of what is worth one request, sorted and apart: a read
     /// that lies in one of them brings it as a whole.
     std::vector<std::pair<std::uint64_t, std::uint64_t>> extents;
-    /// By row group: some scan reads rows of it. Empty: not known, or all.
-    std::vector<bool> wanted;
-
-    /// Adds a scan's rows to `wanted`.
-    void want(const RowSet* rows);
-    /// Whether no scan wants a row of the groups that [offset, offset + count) lies in.
-    bool is_unwanted(std::uint64_t offset, std::uint64_t count) const;
 };
 
 /// What the indexes of a scan's parts have been asked.
 struct IndexTally {
     std::int64_t parts = 0;
-    std::int64_t parts_whole = 0;  ///< Read whole: too many rows are left.
-    std::int64_t rows = 0;         ///< Left.
-    std::int64_t filters = 0;      ///< Answered alone.
+    std::int64_t parts_whole = 0;    ///< Read whole: too many rows are left.
+    std::int64_t parts_counted = 0;  ///< Not read: their values were counted.
+    std::int64_t rows = 0;           ///< Left.
+    std::int64_t filters = 0;        ///< Answered alone.
 };
 
 /// What the scans of one instance read; shared with DuckDB's function and file system objects.
@@ -60,8 +54,8 @@ struct InstanceState {
 
     /// The source of a handle; throws DuckDB's BinderException if there is none.
     std::shared_ptr<const ScanSource> source(std::uint64_t handle);
-    /// Notes that a scan is going to read a part: these rows of it, or all if `rows` is null.
-    void select(const PartInfo& part, const RowSet* rows);
+    /// Notes that a scan is going to read a part, or rows of it.
+    void select(const PartInfo& part);
     /// Keeps a selection until the end of the query. Throws DuckDB's OutOfMemoryException if the
     /// query may not take so much.
     const RowSet* keep_rows(RowSet rows);

@@ -467,6 +467,7 @@ SqlStats QueryExecution::stats() const {
     stats.row_groups_skipped = counters_->row_groups_total - counters_->row_groups_read;
     stats.index_parts = counters_->index_parts;
     stats.index_parts_whole = counters_->index_parts_whole;
+    stats.index_parts_counted = counters_->index_parts_counted;
     stats.values_counted = counters_->values_counted;
     stats.index_rows = counters_->index_rows;
     stats.index_filters = counters_->index_filters;

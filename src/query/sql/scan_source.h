@@ -31,6 +31,8 @@ struct ScanCounters {
     std::atomic<std::int64_t> index_filters{0};  ///< Conditions that the indexes answered alone.
     /// Parts that are read whole, because their index left too many rows.
     std::atomic<std::int64_t> index_parts_whole{0};
+    /// That are not read: a scan wanted only what their index has counted.
+    std::atomic<std::int64_t> index_parts_counted{0};
     std::atomic<bool> values_counted{false};  ///< SqlStats::values_counted
 
     void add(const ReadTally& tally) {

@@ -128,12 +128,6 @@ public:
         if (offset > handle.object.bytes || bytes > handle.object.bytes - offset) {
             throw duckdb::IOException("read past the end of object '%s'", handle.object.key);
         }
-        if (is_unwanted(handle.object.key, offset, bytes)) {
-            // Fetched ahead for nobody: the reader skips the group without a look. Zeros are no
-            // page, should it look all the same.
-            std::memset(buffer, 0, bytes);
-            return;
-        }
         note_read(handle.object.key, offset, bytes);
         if (read_from_tail(handle, buffer, offset, bytes)) {
             return;
@@ -306,9 +300,6 @@ private:
         for (auto extent = std::ranges::upper_bound(readable.extents, range);
              extent != readable.extents.end() && passed < distance;
              ++extent) {
-            if (readable.is_unwanted(extent->first, extent->second - extent->first)) {
-                continue;
-            }
             ++passed;
             if (extent->first >= ahead.end) {
                 next.push_back(*extent);
@@ -316,12 +307,6 @@ private:
             }
         }
         return next;
-    }
-
-    bool is_unwanted(const std::string& key, std::uint64_t offset, std::uint64_t bytes) {
-        const MutexLock lock(state_->mutex);
-        const auto found = state_->readable.find(key);
-        return found != state_->readable.end() && found->second.is_unwanted(offset, bytes);
     }
 
     Content read(const ObjectName& object, std::uint64_t offset, std::uint64_t bytes) {

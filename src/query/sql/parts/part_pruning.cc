@@ -137,7 +137,57 @@ public:
         }
     }
 
+    bool must_be_true(const Expression& condition) const {
+        switch (condition.GetExpressionClass()) {
+            case ExpressionClass::BOUND_CONJUNCTION: {
+                const auto& children =
+                    condition.Cast<duckdb::BoundConjunctionExpression>().children;
+                const auto must = [this](const auto& child) { return must_be_true(*child); };
+                return condition.GetExpressionType() == ExpressionType::CONJUNCTION_AND
+                           ? std::ranges::all_of(children, must)
+                           : std::ranges::any_of(children, must);
+            }
+            case ExpressionClass::BOUND_COMPARISON: {
+                const auto& comparison = condition.Cast<duckdb::BoundComparisonExpression>();
+                const auto opposite = opposite_of(condition.GetExpressionType());
+                return opposite.has_value() &&
+                       ((is_never_null(*comparison.left) &&
+                         !may_compare(*comparison.left, *opposite, *comparison.right)) ||
+                        (is_never_null(*comparison.right) &&
+                         !may_compare(*comparison.right,
+                                      duckdb::FlipComparisonExpression(*opposite),
+                                      *comparison.left)));
+            }
+            default:
+                return false;
+        }
+    }
+
 private:
+    /// What is true of values of which `comparison` is not.
+    static std::optional<ExpressionType> opposite_of(ExpressionType comparison) {
+        switch (comparison) {
+            case ExpressionType::COMPARE_EQUAL:
+            case ExpressionType::COMPARE_NOTEQUAL:
+            case ExpressionType::COMPARE_LESSTHAN:
+            case ExpressionType::COMPARE_LESSTHANOREQUALTO:
+            case ExpressionType::COMPARE_GREATERTHAN:
+            case ExpressionType::COMPARE_GREATERTHANOREQUALTO:
+                return duckdb::NegateComparisonExpression(comparison);
+            default:
+                return std::nullopt;
+        }
+    }
+
+    bool is_never_null(const Expression& expression) const {
+        const auto column = column_of_(expression);
+        if (!column.has_value()) {
+            return false;
+        }
+        const auto bounds = bounds_of_(*column);
+        return bounds.kind == Kind::kNumbers && !bounds.has_nulls;
+    }
+
     bool operator_may_be_true(const duckdb::BoundOperatorExpression& condition) const {
         const auto& children = condition.children;
         switch (condition.GetExpressionType()) {
@@ -282,16 +332,23 @@ bool may_be_true(const duckdb::Expression& condition,
     return Evaluation(column_of, bounds_of).may_be_true(condition);
 }
 
+namespace {
+
+/// The column of a filter that is turned into an expression by its scan's column.
+std::optional<std::size_t> filtered_column(const Expression& expression) {
+    return expression.GetExpressionClass() == ExpressionClass::BOUND_REF
+               ? std::optional<std::size_t>(
+                     expression.Cast<duckdb::BoundReferenceExpression>().index)
+               : std::nullopt;
+}
+
+}  // namespace
+
 bool may_pass(const duckdb::TableFilterSet& filters,
               const std::vector<std::uint64_t>& columns,
               const ScanSource& source,
               const BoundsOf& bounds_of) {
-    const ColumnOf column_of = [](const Expression& expression) -> std::optional<std::size_t> {
-        return expression.GetExpressionClass() == ExpressionClass::BOUND_REF
-                   ? std::optional<std::size_t>(
-                         expression.Cast<duckdb::BoundReferenceExpression>().index)
-                   : std::nullopt;
-    };
+    const ColumnOf column_of = filtered_column;
     return std::ranges::all_of(filters.filters, [&](const auto& entry) {
         const auto column = columns[entry.first];
         if (column >= source.columns()) {
@@ -299,6 +356,22 @@ bool may_pass(const duckdb::TableFilterSet& filters,
         }
         const duckdb::BoundReferenceExpression reference(duckdb_type_of(source, column), column);
         return may_be_true(*entry.second->ToExpression(reference), column_of, bounds_of);
+    });
+}
+
+bool must_pass(const duckdb::TableFilterSet& filters,
+               const std::vector<std::uint64_t>& columns,
+               const ScanSource& source,
+               const BoundsOf& bounds_of) {
+    const ColumnOf column_of = filtered_column;
+    return std::ranges::all_of(filters.filters, [&](const auto& entry) {
+        const auto column = columns[entry.first];
+        if (column >= source.columns()) {
+            return false;
+        }
+        const duckdb::BoundReferenceExpression reference(duckdb_type_of(source, column), column);
+        return Evaluation(column_of, bounds_of)
+            .must_be_true(*entry.second->ToExpression(reference));
     });
 }
 

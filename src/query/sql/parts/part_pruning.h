@@ -46,6 +46,13 @@ bool may_pass(const duckdb::TableFilterSet& filters,
               const ScanSource& source,
               const BoundsOf& bounds_of);
 
+/// Whether every row within the bounds passes: comparisons of columns without NULL with constants,
+/// joined by AND and OR; anything else is not certain.
+bool must_pass(const duckdb::TableFilterSet& filters,
+               const std::vector<std::uint64_t>& columns,
+               const ScanSource& source,
+               const BoundsOf& bounds_of);
+
 /// Bounds of a part by its time bounds, positions and zone maps; of a chunk by its header.
 ColumnBounds part_bounds(const PartInfo& part, const ScanSource& source, std::size_t column);
 ColumnBounds chunk_bounds(const HotChunk& chunk, std::size_t column);

@@ -13,6 +13,8 @@
 
 #include "query/sql/duckdb_types.h"
 #include "query/sql/engine_instance.h"
+#include "query/sql/parts/answered_part.h"
+#include "query/sql/parts/chosen_rows.h"
 #include "query/sql/parts/index_conditions.h"
 #include "query/sql/parts/pack_lookup.h"
 #include "query/sql/parts/parsed_footers.h"
@@ -81,25 +83,6 @@ struct PartHistory {
     std::int64_t answered = 0;           ///< Of these, alone.
     /// Filters were taken out: whoever reads the parts must read their chosen rows only.
     bool is_selection_needed = false;
-};
-
-/// Hands DuckDB's reader the chosen rows of a file.
-class ChosenRows final : public duckdb::DeleteFilter {
-public:
-    explicit ChosenRows(const RowSet& rows) : rows_(rows) {}
-    duckdb::idx_t Filter(duckdb::row_t begin,
-                         duckdb::idx_t count,
-                         duckdb::SelectionVector& chosen) override {
-        static_assert(std::is_same_v<duckdb::sel_t, std::uint32_t>);
-        chosen.Initialize(count);
-        return rows_.list_between(
-            static_cast<std::uint32_t>(begin),
-            static_cast<std::uint32_t>(begin) + static_cast<std::uint32_t>(count),
-            chosen.data());
-    }
-
-private:
-    const RowSet& rows_;
 };
 
 /// The parts of a source that a scan still has to read, newest first. Immutable.
@@ -176,9 +159,11 @@ public:
         return files;
     }
     duckdb::FileExpandResult GetExpandResult() override {
-        return parts_.empty()       ? duckdb::FileExpandResult::NO_FILES
-               : parts_.size() == 1 ? duckdb::FileExpandResult::SINGLE_FILE
-                                    : duckdb::FileExpandResult::MULTIPLE_FILES;
+        // A single file would be read by one thread.
+        return parts_.empty() ? duckdb::FileExpandResult::NO_FILES
+               : parts_.size() == 1 && parts_.front().part->row_groups.size() < 2
+                   ? duckdb::FileExpandResult::SINGLE_FILE
+                   : duckdb::FileExpandResult::MULTIPLE_FILES;
     }
     duckdb::idx_t GetTotalFileCount() override { return parts_.size(); }
     duckdb::unique_ptr<duckdb::NodeStatistics> GetCardinality(duckdb::ClientContext&) override {
@@ -190,6 +175,16 @@ public:
         return duckdb::make_uniq<duckdb::NodeStatistics>(rows, rows);
     }
     duckdb::unique_ptr<MultiFileList> Copy() override { return make(parts_, history_); }
+
+    /// Has a few of the next parts' indexes fetched while part `at` is asked.
+    void read_indexes_ahead(const Parts& parts, std::size_t at) const {
+        constexpr std::size_t kAhead = 8;
+        const QueryMemory::Scope uncounted(nullptr);
+        const auto begin = at == 0 ? 1 : at + kAhead;
+        for (auto next = begin; next <= at + kAhead && next < parts.size(); ++next) {
+            PartIndex::read_ahead(*state_, *parts[next].part);
+        }
+    }
 
 protected:
     duckdb::OpenFileInfo GetFile(duckdb::idx_t i) override {
@@ -319,16 +314,6 @@ private:
         state_->note_index(tally);
         kept = std::move(found);
         return true;
-    }
-
-    /// Has a few of the next parts' indexes fetched while part `at` is asked.
-    void read_indexes_ahead(const Parts& parts, std::size_t at) const {
-        constexpr std::size_t kAhead = 8;
-        const QueryMemory::Scope uncounted(nullptr);
-        const auto begin = at == 0 ? 1 : at + kAhead;
-        for (auto next = begin; next <= at + kAhead && next < parts.size(); ++next) {
-            PartIndex::read_ahead(*state_, *parts[next].part);
-        }
     }
 
     /// Drops the parts that packs of ids rule out; returns how many.
@@ -470,7 +455,7 @@ public:
         const duckdb::vector<duckdb::MultiFileColumnDefinition>& columns,
         const duckdb::vector<duckdb::ColumnIndex>& column_ids) override {
         for (const auto& chosen : files.Cast<PartList>().parts()) {
-            state_->select(*chosen.part, chosen.rows);
+            state_->select(*chosen.part);
         }
         return MultiFileReader::InitializeGlobalState(
             context, options, bind_data, files, columns, column_ids);
@@ -478,12 +463,13 @@ public:
 
     using MultiFileReader::CreateReader;
     duckdb::shared_ptr<duckdb::BaseFileReader> CreateReader(
-        duckdb::ClientContext& context,
+        duckdb::ClientContext&,
         duckdb::GlobalTableFunctionState&,
         const duckdb::OpenFileInfo& file,
         duckdb::idx_t,
         const duckdb::MultiFileBindData&) override {
-        return open_part_file(context, file, *state_);
+        // What the scan wants of the part is known in InitializeReader only.
+        return duckdb::make_shared_ptr<UnopenedPart>(file);
     }
 
     duckdb::ReaderInitializeType InitializeReader(
@@ -494,23 +480,141 @@ public:
         duckdb::optional_ptr<duckdb::TableFilterSet> filters,
         duckdb::ClientContext& context,
         duckdb::MultiFileGlobalState& state) override {
-        auto& reader = data.reader->Cast<duckdb::ParquetReader>();
-        state_->set_chunks(reader.GetFileName(), column_chunks(*reader.GetFileMetadata()));
-        const auto& chosen =
-            state.file_list.Cast<PartList>().parts().at(reader.file_list_idx.GetIndex());
-        if (object_path(*chosen.part) != reader.GetFileName()) {
+        const auto& parts = state.file_list.Cast<PartList>();
+        const auto at = data.reader->file_list_idx.GetIndex();
+        const auto& chosen = parts.parts().at(at);
+        const auto file = data.reader->file;
+        if (object_path(*chosen.part) != file.path) {
             throw duckdb::InternalException("a reader has another part's place in the list");
         }
-        if (chosen.rows != nullptr) {
-            reader.deletion_filter = duckdb::make_uniq<ChosenRows>(*chosen.rows);
+        if (auto answered = answer(parts, at, file, column_ids, filters, state)) {
+            answered->file_list_idx = at;
+            data.reader = std::move(answered);
+            // All of its rows pass.
+            return MultiFileReader::InitializeReader(
+                data, bind_data, columns, column_ids, nullptr, context, state);
         }
+        auto opened = open_part_file(context, file, *state_);
+        auto& reader = *opened;
+        reader.file_list_idx = at;
+        state_->set_chunks(file.path, column_chunks(*reader.GetFileMetadata()));
+        if (chosen.rows != nullptr) {
+            choose_rows(reader, *chosen.rows);
+        }
+        data.reader = std::move(opened);
         const auto initialized = MultiFileReader::InitializeReader(
             data, bind_data, columns, column_ids, filters, context, state);
-        state_->read_together(reader.GetFileName(), extents(reader, *state_->reader));
+        state_->read_together(file.path, extents(reader, *state_->reader));
         return initialized;
     }
 
 private:
+    /// The columns that a scan hands on.
+    struct Wanted {
+        std::optional<std::size_t> text;  ///< The only one, a text.
+        bool others = false;
+    };
+    static Wanted wanted_of(const duckdb::vector<duckdb::ColumnIndex>& column_ids,
+                            const duckdb::MultiFileGlobalState& state,
+                            const ScanSource& source) {
+        Wanted wanted;
+        const auto count =
+            state.projection_ids.empty() ? column_ids.size() : state.projection_ids.size();
+        for (std::size_t i = 0; i < count; ++i) {
+            const auto& id = column_ids[state.projection_ids.empty() ? i : state.projection_ids[i]];
+            if (id.IsEmptyColumn()) {
+                continue;
+            }
+            const auto column = id.GetPrimaryIndex();
+            const bool is_text =
+                column >= ScanSource::kOwnColumns && column < source.columns() &&
+                source.schema.variants[column - ScanSource::kOwnColumns].type == FieldType::kString;
+            if (!is_text || wanted.text.value_or(column) != column) {
+                wanted.others = true;
+            } else {
+                wanted.text = column;
+            }
+        }
+        return wanted;
+    }
+
+    /// Part `at` of a list without its file, if the scan wants no more of it than its index or the
+    /// catalogue has counted.
+    duckdb::shared_ptr<AnsweredPart> answer(const PartList& parts,
+                                            std::size_t at,
+                                            const duckdb::OpenFileInfo& file,
+                                            const duckdb::vector<duckdb::ColumnIndex>& column_ids,
+                                            duckdb::optional_ptr<duckdb::TableFilterSet> filters,
+                                            const duckdb::MultiFileGlobalState& state) const {
+        const auto& source = parts.source();
+        const auto& chosen = parts.parts()[at];
+        const auto wanted = wanted_of(column_ids, state, source);
+        if (wanted.others || (wanted.text.has_value() && chosen.rows != nullptr)) {
+            return nullptr;
+        }
+        if (filters != nullptr) {
+            std::vector<std::uint64_t> columns;
+            for (const auto& id : column_ids) {
+                columns.push_back(id.GetPrimaryIndex());
+            }
+            const BoundsOf times = [&](std::size_t column) {
+                return column == ScanSource::kTimestamp ? part_bounds(*chosen.part, source, column)
+                                                        : ColumnBounds{.min = {}, .max = {}};
+            };
+            if (!must_pass(*filters, columns, source, times)) {
+                return nullptr;
+            }
+        }
+        if (!wanted.text.has_value()) {
+            return duckdb::make_shared_ptr<AnsweredPart>(
+                file,
+                chosen.rows != nullptr ? static_cast<std::int64_t>(chosen.rows->count())
+                                       : chosen.part->rows);
+        }
+        auto runs = count_values(parts, at, *wanted.text);
+        if (!runs.has_value()) {
+            return nullptr;
+        }
+        duckdb::MultiFileColumnDefinition column(source.column_names[*wanted.text],
+                                                 duckdb::LogicalType::VARCHAR);
+        column.identifier = duckdb::Value::INTEGER(field_id(source, *wanted.text));
+        return duckdb::make_shared_ptr<AnsweredPart>(file, std::move(column), std::move(*runs));
+    }
+
+    /// The values of a column of texts in part `at`; nothing: its index does not list them.
+    std::optional<std::vector<ValueRun>> count_values(const PartList& parts,
+                                                      std::size_t at,
+                                                      std::size_t column) const {
+        const auto& source = parts.source();
+        const auto& part = *parts.parts()[at].part;
+        if (part_bounds(part, source, column).kind == ColumnBounds::Kind::kAllNull) {
+            return std::vector<ValueRun>{{.value = std::nullopt, .rows = part.rows}};
+        }
+        std::optional<std::vector<ValueCount>> counts;
+        {
+            const QueryMemory::Scope uncounted(nullptr);
+            parts.read_indexes_ahead(parts.parts(), at);
+            if (auto index = PartIndex::find(*state_, part)) {
+                counts = index->value_counts(
+                    source.schema.variants[column - ScanSource::kOwnColumns].id);
+            }
+        }
+        if (!counts.has_value()) {
+            return std::nullopt;
+        }
+        std::vector<ValueRun> runs;
+        auto without = part.rows;
+        for (const auto& [value, rows] : *counts) {
+            runs.push_back({.value = value, .rows = static_cast<std::int64_t>(rows)});
+            without -= runs.back().rows;
+        }
+        runs.push_back({.value = std::nullopt, .rows = without});
+        state_->note_index({.parts = 1, .parts_counted = 1});
+        const QueryMemory::Scope uncounted(nullptr);
+        counts.reset();
+        return runs;
+    }
+
     using Ranges = std::vector<std::pair<std::uint64_t, std::uint64_t>>;
     static constexpr std::uint64_t kAnyGap = UINT64_MAX;
 
