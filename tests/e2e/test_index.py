@@ -645,6 +645,12 @@ def test_counts_of_one_field_read_no_part(start, corpus):
     assert (stats[""]["scanned_rows"], stats[""]["object_gets"]) == (0, 0), stats[""]
     assert stats["trace_id"]["index_parts_counted"] == 0 and stats["trace_id"]["scanned_rows"] == len(rows), stats["trace_id"]
 
+    for field, how in (("level", "counted"), ("trace_id", "no_condition")):
+        _, [scan] = explained(server, f"SELECT {field}, count(*) FROM logs.app GROUP BY 1")
+        assert list(readings_of(scan)) == [how] and readings_of(scan)[how]["parts"] == total, scan
+    _, [scan] = explained(server, "SELECT count(*) FROM (SELECT * FROM logs.app)")
+    assert list(readings_of(scan)) == ["counted"], scan
+
     # The range cuts two parts, which are read; those between them are counted.
     begin, end = part // 2, 3 * part - 7
     cut = check_counts(server, rows[begin:end], time_range={"start": rows[begin]["_timestamp"], "end": rows[end]["_timestamp"]})

@@ -37,6 +37,8 @@ std::string_view word_of(PartReading reading) {
             return "many_rows";
         case PartReading::kMaybe:
             return "index";
+        case PartReading::kCounted:
+            return "counted";
         case PartReading::kExact:
             return "index_exact";
     }
@@ -58,6 +60,8 @@ std::string line_of(PartReading kind, const ScanReport::Reading& reading) {
                 "{}: the index leaves {}, more than a third", whole, reading.rows_left);
         case PartReading::kMaybe:
             return chosen + ", which are looked at";
+        case PartReading::kCounted:
+            return fmt::format("{} not read, {} rows: they have been counted", parts, reading.rows);
         case PartReading::kExact:
             return chosen + ", exactly";
     }

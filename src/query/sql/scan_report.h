@@ -16,6 +16,7 @@ enum class PartReading : std::uint8_t {
     kNoIndex,   ///< Whole: it has no index, or one that cannot be read.
     kManyRows,  ///< Whole: its index leaves more rows than a selection is worth.
     kMaybe,     ///< The rows that its index has found, which are looked at.
+    kCounted,   ///< Not at all: what the query wants of it has been counted.
     kExact,     ///< The rows that its index has found, which answer its conditions.
 };
 

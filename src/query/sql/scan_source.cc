@@ -1,6 +1,7 @@
 #include "query/sql/scan_source.h"
 
 #include <algorithm>
+#include <array>
 #include <set>
 
 #include <fmt/format.h>
@@ -73,6 +74,14 @@ std::string counting_subquery(const ScanSource& source,
 }
 
 }  // namespace
+
+std::int32_t parquet_field_id(const ScanSource& source, std::size_t column) {
+    constexpr std::array<std::int32_t, ScanSource::kOwnColumns> kOwn = {
+        kTimestampFieldId, kTimestampNanosFieldId, kShardFieldId, kPositionFieldId, kExtraFieldId};
+    // Fields that only hot rows have count from -1 down: no part has such a column.
+    return column < kOwn.size() ? kOwn[column]
+                                : source.schema.variants[column - ScanSource::kOwnColumns].id.value;
+}
 
 void name_columns(ScanSource& source) {
     source.column_names = {std::string(kTimestampField),

@@ -78,6 +78,9 @@ struct ScanSource {
     std::size_t columns() const { return kOwnColumns + schema.variants.size(); }
 };
 
+/// The number that Parquet files know a column of `source` by.
+std::int32_t parquet_field_id(const ScanSource& source, std::size_t column);
+
 /// Fills `column_names`: a field of one type has its SQL name, others have their type's as well.
 /// They are unique ignoring case, and shown by EXPLAIN only.
 void name_columns(ScanSource& source);

@@ -1,9 +1,118 @@
 #include "query/sql/parts/answered_part.h"
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
+#include "query/sql/parts/part_index.h"
+#include "query/sql/parts/part_pruning.h"
+
 namespace molesignal {
+namespace {
+
+/// The values of a column of texts in part `at`; nothing: its index does not list them.
+std::optional<std::vector<ValueRun>> count_values(InstanceState& state,
+                                                  const ScanParts& parts,
+                                                  std::size_t at,
+                                                  std::size_t column) {
+    const auto& source = parts.source();
+    const auto& part = *parts.parts()[at].part;
+    if (part_bounds(part, source, column).kind == ColumnBounds::Kind::kAllNull) {
+        return std::vector<ValueRun>{{.value = std::nullopt, .rows = part.rows}};
+    }
+    std::optional<std::vector<ValueCount>> counts;
+    // What the index reads is not the query's; the runs are.
+    const QueryMemory::Scope uncounted(nullptr);
+    parts.read_indexes_ahead(at);
+    if (auto index = PartIndex::find(state, part)) {
+        counts = index->value_counts(source.schema.variants[column - ScanSource::kOwnColumns].id);
+    }
+    if (!counts.has_value()) {
+        return std::nullopt;
+    }
+    const QueryMemory::Scope counted(state.memory);
+    std::vector<ValueRun> runs;
+    auto without = part.rows;
+    for (const auto& [value, rows] : *counts) {
+        runs.push_back({.value = value, .rows = static_cast<std::int64_t>(rows)});
+        without -= runs.back().rows;
+    }
+    runs.push_back({.value = std::nullopt, .rows = without});
+    state.note_index({.parts = 1, .parts_counted = 1});
+    return runs;
+}
+
+}  // namespace
+
+ScanOutput::ScanOutput(const ScanSource& source,
+                       const duckdb::vector<duckdb::ColumnIndex>& columns,
+                       const duckdb::vector<duckdb::idx_t>& shown)
+    : source_(source) {
+    const auto count = shown.empty() ? columns.size() : shown.size();
+    for (std::size_t i = 0; i < count; ++i) {
+        const auto& id = columns[shown.empty() ? i : shown[i]];
+        if (id.IsEmptyColumn()) {
+            continue;
+        }
+        const auto column = id.GetPrimaryIndex();
+        const bool is_text =
+            column >= ScanSource::kOwnColumns && column < source.columns() &&
+            source.schema.variants[column - ScanSource::kOwnColumns].type == FieldType::kString;
+        has_others_ = has_others_ || !is_text || text_.value_or(column) != column;
+        text_ = column;
+    }
+}
+
+void ScanOutput::filter_scan(const duckdb::TableFilterSet& filters,
+                             const duckdb::vector<duckdb::ColumnIndex>& columns) {
+    filters_ = &filters;
+    for (const auto& id : columns) {
+        filtered_.push_back(id.GetPrimaryIndex());
+    }
+}
+
+void ScanOutput::filter_plan(const duckdb::TableFilterSet& filters) {
+    filters_ = &filters;
+    filtered_.resize(source_.columns());
+    std::iota(filtered_.begin(), filtered_.end(), 0);
+}
+
+bool ScanOutput::has_all_rows_of(const PartInfo& part) const {
+    const BoundsOf times = [&](std::size_t column) {
+        return column == ScanSource::kTimestamp ? part_bounds(part, source_, column)
+                                                : ColumnBounds{.min = {}, .max = {}};
+    };
+    return filters_ == nullptr || must_pass(*filters_, filtered_, source_, times);
+}
+
+duckdb::shared_ptr<AnsweredPart> answer_part(InstanceState& state,
+                                             const ScanParts& parts,
+                                             std::size_t at,
+                                             const ScanOutput& output) {
+    const auto& chosen = parts.parts()[at];
+    const auto text = output.text();
+    if (!output.is_countable() || (text.has_value() && chosen.rows != nullptr) ||
+        !output.has_all_rows_of(*chosen.part)) {
+        return nullptr;
+    }
+    duckdb::OpenFileInfo file(object_path(*chosen.part));
+    if (!text.has_value()) {
+        return duckdb::make_shared_ptr<AnsweredPart>(
+            std::move(file),
+            chosen.rows != nullptr ? static_cast<std::int64_t>(chosen.rows->count())
+                                   : chosen.part->rows);
+    }
+    auto runs = count_values(state, parts, at, *text);
+    if (!runs.has_value()) {
+        return nullptr;
+    }
+    const auto& source = parts.source();
+    duckdb::MultiFileColumnDefinition column(source.column_names[*text],
+                                             duckdb::LogicalType::VARCHAR);
+    column.identifier = duckdb::Value::INTEGER(parquet_field_id(source, *text));
+    return duckdb::make_shared_ptr<AnsweredPart>(
+        std::move(file), std::move(column), std::move(*runs));
+}
 
 AnsweredPart::AnsweredPart(duckdb::OpenFileInfo file, std::int64_t rows)
     : BaseFileReader(std::move(file)) {

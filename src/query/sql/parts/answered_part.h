@@ -7,8 +7,38 @@
 
 #include <duckdb.hpp>
 #include <duckdb/common/multi_file/multi_file_reader.hpp>
+#include <duckdb/planner/table_filter.hpp>
+
+#include "query/sql/parts/scan_parts.h"
 
 namespace molesignal {
+
+/// What a scan hands on of the rows of its source's parts.
+class ScanOutput {
+public:
+    /// `shown` are places in `columns`; empty: all. The source outlives the object.
+    ScanOutput(const ScanSource& source,
+               const duckdb::vector<duckdb::ColumnIndex>& columns,
+               const duckdb::vector<duckdb::idx_t>& shown);
+    /// Adds the filters of a scan, which know columns by their places in `columns`, or those of a
+    /// plan, which know them by themselves. They outlive the object.
+    void filter_scan(const duckdb::TableFilterSet& filters,
+                     const duckdb::vector<duckdb::ColumnIndex>& columns);
+    void filter_plan(const duckdb::TableFilterSet& filters);
+
+    /// Nothing, or one column of texts.
+    bool is_countable() const { return !has_others_; }
+    std::optional<std::size_t> text() const { return text_; }
+    /// Whether certainly all rows of a part pass the filters, by their times.
+    bool has_all_rows_of(const PartInfo& part) const;
+
+private:
+    const ScanSource& source_;
+    const duckdb::TableFilterSet* filters_ = nullptr;
+    std::vector<std::uint64_t> filtered_;  ///< By what the filters know a column by.
+    std::optional<std::size_t> text_;
+    bool has_others_ = false;
+};
 
 /// Rows that have one value of a field; no value: none of it.
 struct ValueRun {
@@ -44,6 +74,13 @@ private:
     std::int64_t rows_done_ = 0;  ///< Of the run.
     bool is_taken_ = false;       ///< By a thread.
 };
+
+/// Part `at` of a list without its file, if a scan wants no more of it than the catalogue or an
+/// index has counted; else null.
+duckdb::shared_ptr<AnsweredPart> answer_part(InstanceState& state,
+                                             const ScanParts& parts,
+                                             std::size_t at,
+                                             const ScanOutput& output);
 
 /// Stands for a part in a scan until it is known whether its file is opened.
 class UnopenedPart final : public duckdb::BaseFileReader {

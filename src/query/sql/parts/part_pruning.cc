@@ -334,6 +334,8 @@ bool may_be_true(const duckdb::Expression& condition,
 
 namespace {
 
+constexpr std::uint64_t kNoColumn = UINT64_MAX;
+
 /// The column of a filter that is turned into an expression by its scan's column.
 std::optional<std::size_t> filtered_column(const Expression& expression) {
     return expression.GetExpressionClass() == ExpressionClass::BOUND_REF
@@ -350,7 +352,7 @@ bool may_pass(const duckdb::TableFilterSet& filters,
               const BoundsOf& bounds_of) {
     const ColumnOf column_of = filtered_column;
     return std::ranges::all_of(filters.filters, [&](const auto& entry) {
-        const auto column = columns[entry.first];
+        const auto column = entry.first < columns.size() ? columns[entry.first] : kNoColumn;
         if (column >= source.columns()) {
             return true;  // A column of DuckDB's own, such as the row's number.
         }
@@ -365,9 +367,9 @@ bool must_pass(const duckdb::TableFilterSet& filters,
                const BoundsOf& bounds_of) {
     const ColumnOf column_of = filtered_column;
     return std::ranges::all_of(filters.filters, [&](const auto& entry) {
-        const auto column = columns[entry.first];
+        const auto column = entry.first < columns.size() ? columns[entry.first] : kNoColumn;
         if (column >= source.columns()) {
-            return false;
+            return false;  // A column of DuckDB's own, such as the row's number.
         }
         const duckdb::BoundReferenceExpression reference(duckdb_type_of(source, column), column);
         return Evaluation(column_of, bounds_of)

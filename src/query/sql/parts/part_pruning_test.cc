@@ -2,6 +2,9 @@
 
 #include <duckdb.hpp>
 #include <duckdb/planner/expression/list.hpp>
+#include <duckdb/planner/filter/conjunction_filter.hpp>
+#include <duckdb/planner/filter/constant_filter.hpp>
+#include <duckdb/planner/filter/null_filter.hpp>
 #include <gtest/gtest.h>
 
 #include "query/sql/duckdb_types.h"
@@ -65,6 +68,18 @@ protected:
     }
     bool holds(std::size_t index, ExpressionType type, Value constant) {
         return holds(*compare(column(index), type, std::move(constant)));
+    }
+
+    /// Whether all rows certainly pass a scan's filter on a column.
+    bool must_pass(std::size_t index, duckdb::unique_ptr<duckdb::TableFilter> filter) {
+        duckdb::TableFilterSet filters;
+        filters.filters[1] = std::move(filter);
+        return molesignal::must_pass(filters, {field(1), index}, source_, [this](std::size_t i) {
+            return part_bounds(part_, source_, i);
+        });
+    }
+    static duckdb::unique_ptr<duckdb::TableFilter> filter(ExpressionType type, Value constant) {
+        return duckdb::make_uniq<duckdb::ConstantFilter>(type, std::move(constant));
     }
 
     ScanSource source_;
@@ -161,6 +176,40 @@ TEST_F(PartPruning, APartOfSeveralShardsMayHaveRowsOfAny) {
     EXPECT_TRUE(holds(ScanSource::kPosition, kEqual, Value::BIGINT(199)));
     EXPECT_FALSE(holds(ScanSource::kPosition, kEqual, Value::BIGINT(200)))
         << "its positions are bounds over all of them";
+}
+
+TEST_F(PartPruning, AllRowsPassWhatTheirBoundsAreWithin) {
+    const auto at = [](std::int64_t micros) {
+        return Value::TIMESTAMPTZ(duckdb::timestamp_tz_t(micros));
+    };
+    const auto passes = [&](ExpressionType type, std::int64_t micros) {
+        return must_pass(ScanSource::kTimestamp, filter(type, at(micros)));
+    };
+    EXPECT_TRUE(passes(kGreaterEqual, 1'700'000'000'000'000));
+    EXPECT_FALSE(passes(kGreater, 1'700'000'000'000'000));
+    EXPECT_TRUE(passes(kLess, 1'700'000'060'000'001));
+    EXPECT_FALSE(passes(kLess, 1'700'000'060'000'000));
+    EXPECT_FALSE(passes(kEqual, 1'700'000'000'000'000));
+    EXPECT_TRUE(passes(ExpressionType::COMPARE_NOTEQUAL, 1'600'000'000'000'000));
+
+    const auto both = [&](std::int64_t begin, std::int64_t end) {
+        auto filters = duckdb::make_uniq<duckdb::ConjunctionAndFilter>();
+        filters->child_filters.push_back(filter(kGreaterEqual, at(begin)));
+        filters->child_filters.push_back(filter(kLess, at(end)));
+        return must_pass(ScanSource::kTimestamp, std::move(filters));
+    };
+    EXPECT_TRUE(both(1'700'000'000'000'000, 1'700'000'060'000'001));
+    EXPECT_FALSE(both(1'700'000'000'000'001, 1'700'000'060'000'001));
+    EXPECT_FALSE(both(1'700'000'000'000'000, 1'700'000'060'000'000));
+}
+
+TEST_F(PartPruning, NothingPassesForCertainThatMayBeNullOrIsNotKnown) {
+    EXPECT_FALSE(must_pass(field(0), filter(kLess, Value::BIGINT(100)))) << "there are NULLs";
+    EXPECT_TRUE(must_pass(field(5), filter(kGreater, Value::UBIGINT(0))));
+    EXPECT_FALSE(must_pass(field(1), filter(kGreater, Value("a")))) << "bounds may be cut";
+    EXPECT_FALSE(must_pass(field(3), filter(kLess, Value::DOUBLE(1e9)))) << "no zone map";
+    EXPECT_FALSE(must_pass(ScanSource::kTimestamp, duckdb::make_uniq<duckdb::IsNullFilter>()));
+    EXPECT_FALSE(must_pass(UINT64_MAX, filter(kLess, Value::BIGINT(100))));
 }
 
 }  // namespace
