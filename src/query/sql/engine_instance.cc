@@ -141,6 +141,7 @@ Result<std::unique_ptr<EngineInstance>> EngineInstance::make(
     register_text_functions(*instance->database_, connection);
     register_regex_functions(*instance->database_, connection);
     register_utc_functions(*instance->database_, connection);
+    register_distinct_counts(*instance->database_);
     // Locked last; nothing after it can be changed, and no local file can be reached.
     const std::array<std::string, 8> settings = {
         "SET GLOBAL TimeZone = 'UTC'",

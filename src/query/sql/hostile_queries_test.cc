@@ -285,6 +285,11 @@ TEST_F(HostileQueries, WhatExpandsIsHeldToTheMemory) {
     expect_refused("SELECT len(range(500000000))");
     expect_stopped(
         "SELECT count(*) FROM (SELECT DISTINCT a.body || b.body FROM logs.app a, logs.app b)");
+    expect_stopped("SELECT count(DISTINCT a.n * 8192 + b.n) FROM logs.app a, logs.app b");
+    expect_stopped("SELECT count(DISTINCT a.body || b.body) FROM logs.app a, logs.app b");
+    expect_stopped(
+        "SELECT count(DISTINCT a.n), sum(c) FROM (SELECT a.n * 8192 + b.n AS n, count(DISTINCT "
+        "a.body || b.n) AS c FROM logs.app a, logs.app b GROUP BY 1) a");
     expect_stopped(
         "SELECT max(len(x)) FROM (SELECT a.n, b.n, max(a.body || b.n, 999999) AS x FROM logs.app "
         "a, logs.app b GROUP BY ALL)");

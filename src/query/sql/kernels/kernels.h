@@ -23,6 +23,10 @@ void register_regex_functions(duckdb::DuckDB& database, duckdb::Connection& conn
 /// and stays so: time_bucket, date_trunc, the parts of a time by their names, casts to TIMESTAMP
 /// and DATE. They answer what they answered.
 void register_utc_functions(duckdb::DuckDB& database, duckdb::Connection& connection);
+/// Counts distinct values by sets of 128-bit hashes of texts and of the values themselves
+/// elsewhere, for every count(DISTINCT x) of a plan. A set takes 20 to 60 bytes a text and is not
+/// spilled.
+void register_distinct_counts(duckdb::DuckDB& database);
 
 /// What a bound call of `ms_regexp_matches` or `ms_regexp_full_match` asks of its text.
 struct RegexCondition {
