@@ -144,6 +144,8 @@ const char* area_name(AreaKind kind) {
             return "hashes";
         case AreaKind::kHashIndex:
             return "hash index";
+        case AreaKind::kSequences:
+            return "sequences";
         case AreaKind::kValues:
             return "values";
     }

@@ -57,8 +57,8 @@ struct IndexQuery {
     static IndexQuery token(FieldId field, std::string_view token);
     /// As match(field, 'prefix*').
     static IndexQuery prefix(FieldId field, std::string_view prefix);
-    /// As match(field, '"a phrase"'). Answered by the rows that have all tokens, so not exactly if
-    /// there are several.
+    /// As match(field, '"a phrase"'). Of several tokens answered exactly if all are common in the
+    /// part; otherwise by the rows that have them all.
     static IndexQuery phrase(FieldId field, std::vector<std::string> tokens);
     /// As LIKE '%literal%'. `ignore_case`: each letter
     /// also matches its other case, whatever Unicode's simple case mappings say that is (ILIKE,

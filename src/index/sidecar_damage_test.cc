@@ -33,6 +33,7 @@ std::vector<IndexQuery> queries() {
             IndexQuery::token(body, "4000017"),
             IndexQuery::token(body, "absent"),
             IndexQuery::prefix(body, "re"),
+            IndexQuery::phrase(body, {"refused", "id"}),
             IndexQuery::contains(body, "efus", true),
             IndexQuery::present(body),
             IndexQuery::equals(FieldId{2}, "info"),

@@ -1,6 +1,8 @@
 #include "index/sidecar_format.h"
 
 #include <algorithm>
+#include <optional>
+#include <span>
 
 #include <fmt/format.h>
 
@@ -80,8 +82,15 @@ SidecarArea read_area(ByteReader& in, std::uint64_t end) {
     return area;
 }
 
-bool has_areas(const SidecarField& field, std::initializer_list<AreaKind> kinds) {
-    return std::ranges::equal(field.areas, kinds, {}, &SidecarArea::kind);
+/// `last`: may be missing.
+bool has_areas(const SidecarField& field,
+               std::initializer_list<AreaKind> kinds,
+               std::optional<AreaKind> last = std::nullopt) {
+    auto areas = std::span(field.areas);
+    if (last.has_value() && areas.size() == kinds.size() + 1 && areas.back().kind == *last) {
+        areas = areas.first(kinds.size());
+    }
+    return std::ranges::equal(areas, kinds, {}, &SidecarArea::kind);
 }
 
 bool is_sound(const HashShape& shape) {
@@ -101,7 +110,8 @@ bool is_sound(const SidecarField& field) {
                               AreaKind::kPostings,
                               AreaKind::kPatternIndex,
                               AreaKind::kHashes,
-                              AreaKind::kHashIndex}) &&
+                              AreaKind::kHashIndex},
+                             AreaKind::kSequences) &&
                    is_sound(field.hashes);
         case FieldIndexKind::kExact:
             return has_areas(field, {AreaKind::kValues});
@@ -232,11 +242,13 @@ Result<std::uint64_t> directory_tail_bytes(Bytes tail, std::uint64_t file_bytes)
         load_le<std::uint32_t>(trailer, 20) != 0) {
         return corrupt("no magic at the end");
     }
-    if (load_le<std::uint32_t>(trailer, 12) != kSidecarVersion) {
+    const auto version = load_le<std::uint32_t>(trailer, 12);
+    if (version < kSidecarVersionMin || version > kSidecarVersion) {
         return Error(ErrorCode::kInvalidArgument,
-                     fmt::format("index sidecar: format version {}, this program reads {} "
+                     fmt::format("index sidecar: format version {}, this program reads {} to {} "
                                  "(molesignal index rebuild --all writes indexes anew)",
-                                 load_le<std::uint32_t>(trailer, 12),
+                                 version,
+                                 kSidecarVersionMin,
                                  kSidecarVersion));
     }
     const auto directory_bytes = load_le<std::uint32_t>(trailer, 8);

@@ -13,7 +13,9 @@ namespace molesignal {
 
 /// The layout of docs/formats/index.md. Integers are little-endian.
 inline constexpr std::string_view kSidecarMagic = "MSINDEX\n";
-inline constexpr std::uint32_t kSidecarVersion = 2;
+inline constexpr std::uint32_t kSidecarVersion = 3;
+/// Of the oldest that is read.
+inline constexpr std::uint32_t kSidecarVersionMin = 2;
 inline constexpr std::size_t kSidecarTrailerBytes = 32;
 /// What one read of a sidecar's end usually needs.
 inline constexpr std::size_t kSidecarTailBytes = 64 * 1024;
@@ -61,6 +63,7 @@ enum class AreaKind : std::uint8_t {
     kHashes = 5,
     kHashIndex = 6,
     kValues = 7,
+    kSequences = 8,  ///< Of version 3; not of every text.
 };
 
 struct SidecarArea {

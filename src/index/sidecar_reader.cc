@@ -241,14 +241,14 @@ private:
             tokens = tokens.first(tokens.size() - 1);
         }
         if (!tokens.empty()) {
-            MS_TRY(selection, words.all_of(tokens));
+            MS_TRY(selection, words.phrase(tokens));
         }
         if (query.last_is_prefix && !selection.rows.is_none()) {
             MS_TRY(const auto with_prefix, words.prefix(query.texts.back()));
             selection = selection & with_prefix;
+            // Only a look at the rows can tell that they are neighbours.
+            selection.exact = selection.rows.is_none() || (selection.exact && tokens.empty());
         }
-        // Without positions only a look at the rows can tell that the tokens are neighbours.
-        selection.exact = selection.rows.is_none() || (selection.exact && query.texts.size() == 1);
         return selection;
     }
 

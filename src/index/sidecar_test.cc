@@ -63,7 +63,8 @@ TEST(Sidecar, words_are_found_exactly) {
         IndexQuery::all({IndexQuery::token(kBody, "refused"), IndexQuery::token(kBody, "6")}));
     EXPECT_TRUE(both.exact);
     EXPECT_EQ(both.rows.count(), 293U);
-    EXPECT_FALSE(sidecar.select(IndexQuery::phrase(kBody, {"connection", "refused"})).exact);
+    EXPECT_TRUE(sidecar.select(IndexQuery::phrase(kBody, {"connection", "refused"})).exact);
+    EXPECT_FALSE(sidecar.select(IndexQuery::phrase(kBody, {"refused", "101001"})).exact);
 }
 
 TEST(Sidecar, ids_and_long_tokens_are_maybe) {

@@ -53,7 +53,7 @@ bool TermTable::is_same(const Slot& slot, const Slot& key, std::string_view term
                : std::memcmp(arena_.data() + slot.tail, term.data(), term.size()) == 0;
 }
 
-std::uint32_t TermTable::add(std::string_view term, std::uint32_t row) {
+TermTable::Added TermTable::add(std::string_view term, std::uint32_t row) {
     MS_DCHECK(!term.empty());
     auto key = key_of(term);
     const auto mask = slots_.size() - 1;
@@ -64,12 +64,10 @@ std::uint32_t TermTable::add(std::string_view term, std::uint32_t row) {
             if (!is_same(slot, key, term)) {
                 continue;
             }
-            if (slot.last_row == row) {
-                return kSeen;
-            }
+            const bool is_again = slot.last_row == row;
             slot.last_row = row;
-            ++slot.rows;
-            return slot.id;
+            slot.rows += is_again ? 0 : 1;
+            return {.id = slot.id, .is_again = is_again};
         }
         key.id = size_;
         key.last_row = row;
@@ -83,14 +81,14 @@ std::uint32_t TermTable::add(std::string_view term, std::uint32_t row) {
         if (std::size_t{size_} * 2 > slots_.size()) {
             grow();
         }
-        return key.id;
+        return {.id = key.id};
     }
 }
 
 std::uint32_t TermTable::add_name(std::string_view term) {
     auto padded = std::string(term);
     padded.append(kPaddingBytes, '\0');
-    return add(std::string_view(padded).substr(0, term.size()), kNoRow);
+    return add(std::string_view(padded).substr(0, term.size()), kNoRow).id;
 }
 
 void TermTable::grow() {

@@ -16,17 +16,19 @@ namespace molesignal {
 /// which gives common ones small ids. One thread at a time.
 class TermTable {
 public:
-    static constexpr std::uint32_t kSeen = UINT32_MAX;
     static constexpr std::uint32_t kNoRow = UINT32_MAX;
     /// Bytes behind a term that are read and ignored.
     static constexpr std::size_t kPaddingBytes = 16;
 
     /// `seed` decides where terms lie, so that nobody can choose terms that all lie together.
     explicit TermTable(std::uint64_t seed);
-    /// Counts `row`, the highest so far, for `term` (not empty, with padding behind it) and returns
-    /// the term's id, or kSeen if the row was counted already.
-    std::uint32_t add(std::string_view term, std::uint32_t row);
-    /// Makes a term without a row.
+    struct Added {
+        std::uint32_t id = 0;
+        bool is_again = false;  ///< The row was counted already.
+    };
+    /// Counts `row`, the highest so far, for `term` (not empty, with padding behind it).
+    Added add(std::string_view term, std::uint32_t row);
+    /// Makes a term without a row; its id.
     std::uint32_t add_name(std::string_view term);
 
     std::uint32_t size() const { return size_; }
@@ -65,18 +67,55 @@ private:
     std::vector<char> arena_;  ///< The bytes of long terms.
 };
 
-/// Which terms each row has: ids in rows, as a stream of LEB128 numbers in chunks. Common terms
-/// take a byte or two. One thread at a time.
+/// The terms of each row in their order: ids in rows, as a stream of LEB128 numbers in chunks.
+/// Common terms take a byte or two. One thread at a time.
 class RowTerms {
 public:
-    void add(std::uint32_t id) { put(std::uint64_t{id} + 1); }
+    /// The row's next term, which it has for the first time, or again.
+    void add(std::uint32_t id) { put((std::uint64_t{id} + 1) << 1U); }
+    void add_again(std::uint32_t id) { put((std::uint64_t{id} + 1) << 1U | kAgain); }
+    /// Something that is no term stands between the terms before and behind.
+    void add_gap() { put(kAgain); }
     void end_row() { put(0); }
     std::size_t capacity_bytes() const { return chunks_.size() * kChunkBytes; }
 
-    /// Calls `on_term(row, id)` for each, and `on_row_end(row)`, in the order they were added.
-    /// `on_row_end` returns whether to go on.
+    /// Calls `on_term(row, id)` for each term of a row once, and `on_row_end(row)`, in the order
+    /// they were added. `on_row_end` returns whether to go on.
     template <class OnTerm, class OnRowEnd>
     void for_each(const OnTerm& on_term, const OnRowEnd& on_row_end) const {
+        for_each_value(
+            [&](std::uint32_t row, std::uint64_t value) {
+                if ((value & kAgain) == 0) {
+                    on_term(row, static_cast<std::uint32_t>((value >> 1U) - 1));
+                }
+            },
+            on_row_end);
+    }
+    /// The same with all that a row has: `on_term(id)`, `on_term_again(id)`, `on_gap()`.
+    template <class OnTerm, class OnTermAgain, class OnGap, class OnRowEnd>
+    void for_each_in_order(const OnTerm& on_term,
+                           const OnTermAgain& on_term_again,
+                           const OnGap& on_gap,
+                           const OnRowEnd& on_row_end) const {
+        for_each_value(
+            [&](std::uint32_t, std::uint64_t value) {
+                const auto id = static_cast<std::uint32_t>((value >> 1U) - 1);
+                if (value == kAgain) {
+                    on_gap();
+                } else if ((value & kAgain) != 0) {
+                    on_term_again(id);
+                } else {
+                    on_term(id);
+                }
+            },
+            on_row_end);
+    }
+
+private:
+    static constexpr std::uint64_t kAgain = 1;
+
+    template <class OnValue, class OnRowEnd>
+    void for_each_value(const OnValue& on_value, const OnRowEnd& on_row_end) const {
         std::uint32_t row = 0;
         for (const auto& chunk : chunks_) {
             for (const auto *at = chunk.bytes.get(), *end = at + chunk.size; at < end;) {
@@ -92,7 +131,7 @@ public:
                     }
                 }
                 if (value != 0) {
-                    on_term(row, static_cast<std::uint32_t>(value - 1));
+                    on_value(row, value);
                 } else if (!on_row_end(row++)) {
                     return;
                 }
@@ -100,7 +139,6 @@ public:
         }
     }
 
-private:
     static constexpr std::size_t kChunkBytes = 256 * 1024;
     struct Chunk {
         std::unique_ptr<std::uint8_t[]> bytes;

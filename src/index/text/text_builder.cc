@@ -1,26 +1,34 @@
 #include "index/text/text_builder.h"
 
+#include <array>
+
+#include "index/text/term_patterns.h"
 #include "index/text/text_encoder.h"
 
 namespace molesignal {
 namespace {
 
-constexpr std::string_view kSpecialTerms[] = {kNullRowsTerm, kHashedRowsTerm, kLongRowsTerm};
+/// By their ids (SpecialTerm).
+constexpr std::array<std::string_view, kSpecialTerms> kSpecialTexts = {
+    kNullRowsTerm, kHashedRowsTerm, kLongRowsTerm, "\x04"};
 
 }  // namespace
 
 TextBuilder::TextBuilder(std::uint32_t rows, std::uint64_t table_seed)
     : rows_(rows), terms_(table_seed), hashed_(rows, 0) {
     static_assert(TokenScanner::kPaddingBytes >= TermTable::kPaddingBytes);
-    for (const auto term : kSpecialTerms) {
+    for (const auto term : kSpecialTexts) {
         (void)terms_.add_name(term);
     }
 }
 
-void TextBuilder::add_special(Special special, std::uint32_t row) {
-    char padded[1 + TermTable::kPaddingBytes] = {kSpecialTerms[special][0]};
-    const auto id = terms_.add(std::string_view(padded, 1), row);
-    if (id != TermTable::kSeen) {
+/// Something that is no token of the dictionary; the rows that have it are listed.
+void TextBuilder::add_special(std::uint32_t special, std::uint32_t row) {
+    char padded[1 + TermTable::kPaddingBytes] = {kSpecialTexts[special][0]};
+    const auto [id, is_again] = terms_.add(std::string_view(padded, 1), row);
+    if (is_again) {
+        row_terms_.add_gap();
+    } else {
         row_terms_.add(id);
         ++row_term_count_;
     }
@@ -36,6 +44,9 @@ void TextBuilder::skip_to(std::uint32_t row) {
 void TextBuilder::add(std::uint32_t row, std::string_view value) {
     skip_to(row);
     ++present_rows_;
+    if (value.find(kTextBoundary) != std::string_view::npos) [[unlikely]] {
+        row_terms_.add_again(kUnknownOrder);
+    }
     const auto count = scanner_.scan(value);
     for (std::size_t i = 0; i < count; ++i) {
         const auto token = scanner_.token(i);
@@ -44,7 +55,9 @@ void TextBuilder::add(std::uint32_t row, std::string_view value) {
         } else if (is_hashed_token(token)) {
             hashed_.add(id_hash(token), row);
             add_special(kHashedRows, row);
-        } else if (const auto id = terms_.add(token, row); id != TermTable::kSeen) {
+        } else if (const auto [id, is_again] = terms_.add(token, row); is_again) {
+            row_terms_.add_again(id);
+        } else {
             row_terms_.add(id);
             ++row_term_count_;
         }
@@ -77,6 +90,9 @@ BuiltField TextBuilder::finish() {
     built.areas.emplace_back(AreaKind::kPatternIndex, std::move(encoded.pattern_index));
     built.areas.emplace_back(AreaKind::kHashes, std::move(table.hashes));
     built.areas.emplace_back(AreaKind::kHashIndex, std::move(table.index));
+    if (!encoded.sequences.empty()) {
+        built.areas.emplace_back(AreaKind::kSequences, std::move(encoded.sequences));
+    }
     return built;
 }
 

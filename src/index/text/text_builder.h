@@ -8,8 +8,8 @@
 namespace molesignal {
 
 /// Builds the word index of a text field: dictionary, postings, patterns and the table of hashed
-/// tokens. While rows come in it keeps the distinct terms, a byte or two for each distinct term of
-/// a row, and eight bytes for each hashed token.
+/// tokens. While rows come in it keeps the distinct terms, a byte or two for each term of a row,
+/// and eight bytes for each hashed token.
 class TextBuilder final : public FieldBuilder {
 public:
     TextBuilder(std::uint32_t rows, std::uint64_t table_seed);
@@ -19,8 +19,7 @@ public:
     BuiltField finish() override;
 
 private:
-    enum Special : std::uint32_t { kNullRows, kHashedRows, kLongRows };
-    void add_special(Special special, std::uint32_t row);
+    void add_special(std::uint32_t special, std::uint32_t row);
     void skip_to(std::uint32_t row);
 
     std::uint32_t rows_;

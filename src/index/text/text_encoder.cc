@@ -118,8 +118,40 @@ private:
                 patterns_of_[place].push_back(pattern);
             }
         }
+        write_sequences(common_terms);
         patterns_.rows = {};
         patterns_.terms = {};
+        patterns_.sequences = {};
+    }
+
+    /// The common tokens by their bytes, then the order in which each pattern has them.
+    void write_sequences(std::size_t common_terms) {
+        if (patterns_.sequences.empty()) {
+            return;
+        }
+        std::vector<std::uint64_t> number_of(common_terms);
+        std::vector<std::string_view> words;
+        for (std::size_t i = 0; i < terms_.size(); ++i) {
+            if (is_common(i) && terms_[i].id >= kSpecialTerms) {
+                number_of[common_place(i)] = words.size();
+                words.push_back(terms_[i].text);
+            }
+        }
+        auto& out = encoded_.sequences;
+        append_varint(out, words.size());
+        for (const auto word : words) {
+            append_text(out, word);
+        }
+        for (const auto& sequence : patterns_.sequences) {
+            append_varint(out, sequence.size());
+            for (const auto item : sequence) {
+                append_varint(
+                    out,
+                    item < TermPatterns::kFirstPlace
+                        ? item
+                        : TermPatterns::kFirstPlace + number_of[item - TermPatterns::kFirstPlace]);
+            }
+        }
     }
 
     /// Gathers the rows of the terms from `begin` on that are not common, as many as a batch takes;

@@ -13,6 +13,7 @@ struct EncodedTerms {
     ByteBuffer dictionary_index;
     ByteBuffer postings;
     ByteBuffer pattern_index;
+    ByteBuffer sequences;  ///< Empty: the order of terms is not known.
     std::uint64_t terms = 0;
     std::uint64_t tokens = 0;  ///< Terms that are tokens.
     std::uint64_t patterns = 0;

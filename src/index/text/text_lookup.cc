@@ -6,6 +6,7 @@
 
 #include "index/coding.h"
 #include "index/hash_table.h"
+#include "index/text/term_patterns.h"
 #include "index/tokens.h"
 
 namespace molesignal {
@@ -82,6 +83,92 @@ Result<> TextLookup::open_patterns() {
     }
     patterns_ = std::move(patterns);
     return {};
+}
+
+Result<> TextLookup::open_sequences() {
+    if (sequences_) {
+        return {};
+    }
+    MS_TRY(const auto bytes, areas_.read_all(*field_.area(AreaKind::kSequences)));
+    Sequences sequences;
+    ByteReader in(bytes);
+    const auto words = in.varint(TermPatterns::kNotCommon);
+    for (std::uint64_t i = 0; i < words && in.ok(); ++i) {
+        sequences.words.push_back(in.text(kTermBytesMax));
+        if (i > 0 && sequences.words[i - 1] >= sequences.words[i]) {
+            in.fail();
+        }
+    }
+    for (std::uint64_t i = 0; i < field_.text.patterns && in.ok(); ++i) {
+        const auto count = in.varint(in.left());
+        for (std::uint64_t at = 0; at < count && in.ok(); ++at) {
+            const auto item = in.varint(TermPatterns::kFirstPlace + words);
+            if (item == TermPatterns::kFirstPlace + words) {
+                in.fail();
+            }
+            sequences.items.push_back(item);
+        }
+        sequences.ends.push_back(sequences.items.size());
+    }
+    if (!in.ok() || in.left() != 0) {
+        return corrupt("the sequences are not as they are written");
+    }
+    sequences_ = std::move(sequences);
+    return {};
+}
+
+std::optional<bool> TextLookup::has_phrase(std::size_t number,
+                                           std::span<const std::uint64_t> wanted) const {
+    const auto begin = number == 0 ? 0 : sequences_->ends[number - 1];
+    const auto items =
+        std::span(sequences_->items).subspan(begin, sequences_->ends[number] - begin);
+    if (!std::ranges::search(items, wanted).empty()) {
+        return true;
+    }
+    const bool is_whole =
+        std::ranges::find(items, std::uint64_t{TermPatterns::kAnything}) == items.end();
+    return is_whole ? std::optional(false) : std::nullopt;
+}
+
+Result<RowSelection> TextLookup::phrase(std::span<const std::string> tokens) {
+    const auto* const area = field_.area(AreaKind::kSequences);
+    if (tokens.size() < 2 || area == nullptr) {
+        MS_TRY(auto selection, all_of(tokens));
+        selection.exact = selection.rows.is_none() || (selection.exact && tokens.size() < 2);
+        return selection;
+    }
+    MS_TRY_VOID(open_sequences());
+    std::vector<std::uint64_t> wanted;
+    for (const auto& token : tokens) {
+        const auto word = std::ranges::lower_bound(sequences_->words, std::string_view(token));
+        if (word != sequences_->words.end() && *word == token) {
+            wanted.push_back(TermPatterns::kFirstPlace +
+                             static_cast<std::uint64_t>(word - sequences_->words.begin()));
+        }
+    }
+    if (wanted.size() < tokens.size()) {
+        // Of the others' rows there are few.
+        MS_TRY(auto selection, all_of(tokens));
+        selection.exact = selection.rows.is_none();
+        return selection;
+    }
+    MS_TRY_VOID(open_patterns());
+    Numbers with;
+    Numbers perhaps;
+    for (std::uint32_t number = 0; number < patterns_->size(); ++number) {
+        const auto has = has_phrase(number, wanted);
+        if (has.value_or(true)) {
+            (has.has_value() ? with : perhaps).push_back(number);
+        }
+    }
+    MS_TRY(auto rows_with, rows_of_patterns(with));
+    if (perhaps.empty()) {
+        return RowSelection{std::move(rows_with), true};
+    }
+    MS_TRY(const auto rows_perhaps, rows_of_patterns(perhaps));
+    MS_TRY(const auto candidates, all_of(tokens));
+    const auto maybe = rows_perhaps.intersected(candidates.rows);
+    return RowSelection{rows_with.united(maybe), maybe.is_none()};
 }
 
 Result<> TextLookup::scan(std::size_t begin,

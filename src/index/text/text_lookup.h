@@ -23,6 +23,9 @@ public:
 
     /// Rows with every token; exact if no token is of the kinds that are kept by hash or length.
     Result<RowSelection> all_of(std::span<const std::string> tokens);
+    /// Rows with the tokens one behind the other; exact if there is one, or if all are common
+    /// enough that the index knows their order.
+    Result<RowSelection> phrase(std::span<const std::string> tokens);
     /// Rows with a token that begins with `prefix`.
     Result<RowSelection> prefix(std::string_view prefix);
     /// Rows whose text may have `literal` in it.
@@ -48,6 +51,10 @@ private:
     RowSelection unknown() const { return RowSelection::unknown(rows()); }
     Result<> open_dictionary();
     Result<> open_patterns();
+    Result<> open_sequences();
+    /// Whether the rows of pattern `number` have the words `wanted` one behind the other; nothing:
+    /// some may.
+    std::optional<bool> has_phrase(std::size_t number, std::span<const std::uint64_t> wanted) const;
     /// Reads the entries of dictionary blocks [begin, end) until `take` returns false.
     Result<> scan(std::size_t begin,
                   std::size_t end,
@@ -70,6 +77,13 @@ private:
     AreaReader& areas_;
     std::optional<std::vector<Block>> blocks_;
     std::optional<std::vector<Pattern>> patterns_;
+    /// The order of common tokens in the rows of each pattern.
+    struct Sequences {
+        std::vector<std::string_view> words;  ///< Ascending.
+        std::vector<std::uint64_t> items;     ///< Of all patterns, as TermPatterns has them.
+        std::vector<std::size_t> ends;        ///< By pattern.
+    };
+    std::optional<Sequences> sequences_;
 };
 
 }  // namespace molesignal
