@@ -25,6 +25,8 @@ constexpr double kSequenceItemBytes = 1.1;
 /// Order may cost such a share of all lists; or so many bytes.
 constexpr double kOrderShare = 1.0 / 3;
 constexpr double kOrderBytes = 1024;
+/// More orders than that cost too much before they are counted.
+constexpr std::size_t kOrdersMax = 1U << 14U;
 /// Longer sequences end with kAnything.
 constexpr std::size_t kSequenceItemsMax = 64;
 
@@ -233,7 +235,7 @@ private:
             is_sound = std::ranges::equal(grouping_.sequences[number], sequence_.items());
             sequence_.clear();
         }
-        return is_sound && grouping_.sets.size() <= kPatternsMax;
+        return is_sound && grouping_.sets.size() <= (kByOrder ? kOrdersMax : kPatternsMax);
     }
 
     Grouping grouping_;

@@ -258,9 +258,9 @@ EncodedTerms encode_terms(const TermTable& table, const RowTerms& row_terms, std
 }
 
 std::size_t text_encoder_bytes(std::uint64_t terms, std::uint64_t row_terms, std::uint32_t rows) {
-    // Terms with their texts; a batch of postings; set and place of each row; encoded lists.
+    // Terms with their texts; a batch of postings; sets and place of each row; encoded lists.
     return terms * (sizeof(TermTable::Term) + 12) +
-           std::min(row_terms, kBatchPostings) * sizeof(std::uint32_t) + std::size_t{rows} * 8 +
+           std::min(row_terms, kBatchPostings) * sizeof(std::uint32_t) + std::size_t{rows} * 12 +
            row_terms / 2;
 }
 
