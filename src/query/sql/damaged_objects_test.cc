@@ -117,6 +117,33 @@ TEST_F(DamagedObjects, ARandomFlipIsAnErrorThatNamesThePartOrChangesNothing) {
         seed);
 }
 
+/// The header of a page has no checksum: what is wrong with it is found by parsing it, here or
+/// there.
+TEST_F(DamagedObjects, ADamagedPageHeaderNamesThePart) {
+    const auto part = large_part();
+    const auto good = content(part);
+    const std::string statement =
+        "SELECT n, s FROM logs.app ORDER BY _timestamp DESC, _event_id LIMIT 20";
+    const auto expected = answer(statement);
+    testing::internal::CaptureStderr();  // Each damage is logged.
+    int errors = 0;
+    constexpr std::size_t kBegin = 4;  // Behind "PAR1".
+    constexpr std::size_t kEnd = 40;
+    for (auto bit = kBegin * 8; bit < kEnd * 8; ++bit) {
+        auto bad = good;
+        bad[bit / 8] ^= std::byte{1} << (bit % 8);
+        store(part, bad);
+        const auto seen = answer(statement);
+        const bool is_error = seen.starts_with("error: ");
+        errors += is_error ? 1 : 0;
+        EXPECT_TRUE(is_error ? seen.find(part.id) != std::string::npos : seen == expected)
+            << "bit " << bit << "\n"
+            << seen;
+    }
+    (void)testing::internal::GetCapturedStderr();
+    EXPECT_GT(errors, 100);
+}
+
 TEST_F(DamagedObjects, SmallObjectsAreHashedAsAWhole) {
     const auto part = add_part("app", numbered_chunk(3));
     const auto good = content(part);

@@ -6,7 +6,9 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "common/log.h"
 #include "common/nearest_name.h"
+#include "query/sql/query_memory.h"
 #include "query/sql/scan_source.h"
 
 namespace molesignal {
@@ -73,6 +75,13 @@ Error unknown_column(const std::string& name,
 }
 
 }  // namespace
+
+void throw_damaged(const std::string& key, std::string_view what) {
+    const QueryMemory::Scope uncounted(nullptr);
+    log_error("an object is damaged; its rows cannot be read", {{"key", key}, {"finding", what}});
+    const duckdb::unordered_map<duckdb::string, duckdb::string> extra = {{kDamagedObject, key}};
+    throw duckdb::IOException("a part of the stream is damaged: " + std::string(what), extra);
+}
 
 Error query_error(const duckdb::ErrorData& error,
                   const RequestContext& context,

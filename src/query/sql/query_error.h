@@ -1,6 +1,8 @@
 #pragma once
 
 #include <memory>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "common/request_context.h"
@@ -15,6 +17,8 @@ namespace molesignal {
 
 /// The key of DuckDB's extra information that says that an object is damaged.
 inline constexpr const char* kDamagedObject = "ms_damaged_object";
+/// Logs that the object of this key is damaged, and throws what becomes an error that names it.
+[[noreturn]] void throw_damaged(const std::string& key, std::string_view what);
 
 /// Our error for one of DuckDB's. `context` tells a deadline from a cancel; an unknown column names
 /// the nearest columns of `sources`.

@@ -331,10 +331,10 @@ private:
 
     [[noreturn]] static void fail(const std::string& key, const Error& error) {
         if (error.code() == ErrorCode::kNotFound) {
-            damaged(key, "it is missing");
+            throw_damaged(key, "it is missing");
         }
         if (error.code() == ErrorCode::kCorruption) {
-            damaged(key, error.message());
+            throw_damaged(key, error.message());
         }
         throw duckdb::IOException("read object: %s", error.message());
     }
@@ -458,7 +458,7 @@ private:
         }
         if (problem) {
             forget(handle.object.key);
-            damaged(handle.object.key, *problem);
+            throw_damaged(handle.object.key, *problem);
         }
     }
 
@@ -509,14 +509,6 @@ private:
         const auto first = std::ranges::upper_bound(chunks, range.first, {}, &Range::second);
         const auto last = std::ranges::lower_bound(chunks, range.second, {}, &Range::first);
         return first < last ? std::vector<Range>(first, last) : std::vector<Range>();
-    }
-
-    [[noreturn]] static void damaged(const std::string& key, std::string_view what) {
-        const QueryMemory::Scope uncounted(nullptr);
-        log_error("an object is damaged; its rows cannot be read",
-                  {{"key", key}, {"finding", what}});
-        const duckdb::unordered_map<duckdb::string, duckdb::string> extra = {{kDamagedObject, key}};
-        throw duckdb::IOException("a part of the stream is damaged: " + std::string(what), extra);
     }
 
     std::shared_ptr<InstanceState> state_;

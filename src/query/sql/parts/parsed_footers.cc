@@ -1,8 +1,11 @@
 #include "query/sql/parts/parsed_footers.h"
 
+#include <type_traits>
 #include <utility>
 
 #include <parquet_file_metadata_cache.hpp>
+
+#include "query/sql/query_error.h"
 
 namespace molesignal {
 namespace {
@@ -15,6 +18,57 @@ constexpr std::string_view kScheme = "ms://";
 std::size_t bytes_of(const std::string& text) {
     return text.capacity() > 15 ? text.capacity() : 0;
 }
+
+/// DuckDB's reader, with the name of the part in what its pages are refused for. The headers of
+/// pages have no checksum: one that is damaged may pass our look at it, and be nothing that DuckDB
+/// can read.
+class PartFile final : public ParquetReader {
+public:
+    using ParquetReader::ParquetReader;
+    bool TryInitializeScan(duckdb::ClientContext& context,
+                           duckdb::GlobalTableFunctionState& global,
+                           duckdb::LocalTableFunctionState& local) override {
+        return named([&] { return ParquetReader::TryInitializeScan(context, global, local); });
+    }
+    using ParquetReader::Scan;
+    void Scan(duckdb::ClientContext& context,
+              duckdb::GlobalTableFunctionState& global,
+              duckdb::LocalTableFunctionState& local,
+              duckdb::DataChunk& chunk) override {
+        named([&] { ParquetReader::Scan(context, global, local, chunk); });
+    }
+
+private:
+    template <class Body>
+    std::invoke_result_t<Body> named(const Body& body) const {
+        try {
+            return body();
+        } catch (const std::bad_alloc&) {
+            throw;
+        } catch (const std::exception& exception) {
+            if (is_of_pages(exception)) {
+                throw_damaged(file.path.substr(kScheme.size()),
+                              duckdb::ErrorData(exception).RawMessage());
+            }
+            throw;
+        }
+    }
+
+    /// Whether it must have been thrown for what is in the file: not for a condition of the
+    /// statement, a limit, or our own file system.
+    bool is_of_pages(const std::exception& exception) const {
+        if (dynamic_cast<const duckdb::Exception*>(&exception) == nullptr) {
+            return true;  // Thrift's, and "Out of buffer".
+        }
+        switch (duckdb::ErrorData(exception).Type()) {
+            case duckdb::ExceptionType::INVALID_INPUT:
+            case duckdb::ExceptionType::NOT_IMPLEMENTED:
+                return filters == nullptr || filters->filters.empty();
+            default:
+                return false;
+        }
+    }
+};
 
 /// About what a parsed footer takes.
 std::size_t bytes_of(const duckdb_parquet::FileMetaData& footer) {
@@ -107,7 +161,7 @@ duckdb::shared_ptr<ParquetReader> open_part_file(duckdb::ClientContext& context,
             const QueryMemory::Scope uncounted(nullptr);
             kept = nullptr;
         });
-    return duckdb::make_shared_ptr<ParquetReader>(
+    return duckdb::make_shared_ptr<PartFile>(
         context, file, duckdb::ParquetOptions(context), std::move(shared));
 }
 
