@@ -20,9 +20,9 @@ std::optional<std::vector<ValueRun>> count_values(InstanceState& state,
     if (part_bounds(part, source, column).kind == ColumnBounds::Kind::kAllNull) {
         return std::vector<ValueRun>{{.value = std::nullopt, .rows = part.rows}};
     }
-    std::optional<std::vector<ValueCount>> counts;
     // What the index reads is not the query's; the runs are.
     const QueryMemory::Scope uncounted(nullptr);
+    std::optional<std::vector<ValueCount>> counts;
     parts.read_indexes_ahead(at);
     if (auto index = PartIndex::find(state, part)) {
         counts = index->value_counts(source.schema.variants[column - ScanSource::kOwnColumns].id);
@@ -30,34 +30,35 @@ std::optional<std::vector<ValueRun>> count_values(InstanceState& state,
     if (!counts.has_value()) {
         return std::nullopt;
     }
-    const QueryMemory::Scope counted(state.memory);
+    state.note_index({.parts = 1, .parts_counted = 1});
     std::vector<ValueRun> runs;
+    const QueryMemory::Scope counted(state.memory);
     auto without = part.rows;
     for (const auto& [value, rows] : *counts) {
         runs.push_back({.value = value, .rows = static_cast<std::int64_t>(rows)});
         without -= runs.back().rows;
     }
     runs.push_back({.value = std::nullopt, .rows = without});
-    state.note_index({.parts = 1, .parts_counted = 1});
     return runs;
 }
 
 }  // namespace
 
-ScanOutput::ScanOutput(const ScanSource& source,
+ScanOutput::ScanOutput(const ScanParts& parts,
                        const duckdb::vector<duckdb::ColumnIndex>& columns,
                        const duckdb::vector<duckdb::idx_t>& shown)
-    : source_(source) {
+    : source_(parts.source()) {
     const auto count = shown.empty() ? columns.size() : shown.size();
     for (std::size_t i = 0; i < count; ++i) {
         const auto& id = columns[shown.empty() ? i : shown[i]];
-        if (id.IsEmptyColumn()) {
+        const auto column = id.GetPrimaryIndex();
+        if (id.IsEmptyColumn() || (column == ScanSource::kTimestamp && parts.is_time_unread())) {
             continue;
         }
-        const auto column = id.GetPrimaryIndex();
+        shows_times_ = shows_times_ || column == ScanSource::kTimestamp;
         const bool is_text =
-            column >= ScanSource::kOwnColumns && column < source.columns() &&
-            source.schema.variants[column - ScanSource::kOwnColumns].type == FieldType::kString;
+            column >= ScanSource::kOwnColumns && column < source_.columns() &&
+            source_.schema.variants[column - ScanSource::kOwnColumns].type == FieldType::kString;
         has_others_ = has_others_ || !is_text || text_.value_or(column) != column;
         text_ = column;
     }
@@ -77,12 +78,38 @@ void ScanOutput::filter_plan(const duckdb::TableFilterSet& filters) {
     std::iota(filtered_.begin(), filtered_.end(), 0);
 }
 
-bool ScanOutput::has_all_rows_of(const PartInfo& part) const {
+bool ScanOutput::must_pass(const duckdb::TableFilterSet& filters, const PartInfo& part) const {
     const BoundsOf times = [&](std::size_t column) {
         return column == ScanSource::kTimestamp ? part_bounds(part, source_, column)
                                                 : ColumnBounds{.min = {}, .max = {}};
     };
-    return filters_ == nullptr || must_pass(*filters_, filtered_, source_, times);
+    return molesignal::must_pass(filters, filtered_, source_, times);
+}
+
+bool ScanOutput::has_all_rows_of(const PartInfo& part) const {
+    return filters_ == nullptr || must_pass(*filters_, part);
+}
+
+std::optional<ReaderDemand> ScanOutput::without_times(
+    const PartInfo& part, const duckdb::vector<duckdb::ColumnIndex>& columns) const {
+    if (filters_ == nullptr || shows_times_) {
+        return std::nullopt;
+    }
+    for (const auto& [place, filter] : filters_->filters) {
+        if (filtered_[place] != ScanSource::kTimestamp) {
+            continue;
+        }
+        duckdb::TableFilterSet of_times;
+        of_times.filters[place] = filter->Copy();
+        if (!must_pass(of_times, part)) {
+            return std::nullopt;
+        }
+        ReaderDemand demand{.columns = columns, .filters = filters_->Copy()};
+        demand.columns[place] = duckdb::ColumnIndex(duckdb::COLUMN_IDENTIFIER_EMPTY);
+        demand.filters->filters.erase(place);
+        return demand;
+    }
+    return std::nullopt;
 }
 
 duckdb::shared_ptr<AnsweredPart> answer_part(InstanceState& state,

@@ -13,11 +13,17 @@
 
 namespace molesignal {
 
-/// What a scan hands on of the rows of its source's parts.
+/// What a reader of a part is asked for: columns, and filters by their places.
+struct ReaderDemand {
+    duckdb::vector<duckdb::ColumnIndex> columns;
+    duckdb::unique_ptr<duckdb::TableFilterSet> filters;
+};
+
+/// What a scan hands on of the rows of its parts.
 class ScanOutput {
 public:
-    /// `shown` are places in `columns`; empty: all. The source outlives the object.
-    ScanOutput(const ScanSource& source,
+    /// `shown` are places in `columns`; empty: all. The list outlives the object.
+    ScanOutput(const ScanParts& parts,
                const duckdb::vector<duckdb::ColumnIndex>& columns,
                const duckdb::vector<duckdb::idx_t>& shown);
     /// Adds the filters of a scan, which know columns by their places in `columns`, or those of a
@@ -31,13 +37,20 @@ public:
     std::optional<std::size_t> text() const { return text_; }
     /// Whether certainly all rows of a part pass the filters, by their times.
     bool has_all_rows_of(const PartInfo& part) const;
+    /// Of a scan with the columns `columns`: the same rows of a part without a look at their times,
+    /// which all pass and are not handed on. Nothing: they are needed, or there is no such filter.
+    std::optional<ReaderDemand> without_times(
+        const PartInfo& part, const duckdb::vector<duckdb::ColumnIndex>& columns) const;
 
 private:
+    bool must_pass(const duckdb::TableFilterSet& filters, const PartInfo& part) const;
+
     const ScanSource& source_;
     const duckdb::TableFilterSet* filters_ = nullptr;
     std::vector<std::uint64_t> filtered_;  ///< By what the filters know a column by.
     std::optional<std::size_t> text_;
     bool has_others_ = false;
+    bool shows_times_ = false;
 };
 
 /// Rows that have one value of a field; no value: none of it.

@@ -8,6 +8,8 @@
 #include <duckdb/main/extension/extension_loader.hpp>
 #include <duckdb/optimizer/optimizer_extension.hpp>
 #include <duckdb/parser/expression/constant_expression.hpp>
+#include <duckdb/planner/expression_iterator.hpp>
+#include <duckdb/planner/logical_operator_visitor.hpp>
 #include <duckdb/planner/operator/logical_get.hpp>
 #include <parquet_multi_file_info.hpp>
 
@@ -147,7 +149,7 @@ public:
         if (object_path(*chosen.part) != file.path) {
             throw duckdb::InternalException("a reader has another part's place in the list");
         }
-        ScanOutput output(parts.source(), column_ids, state.projection_ids);
+        ScanOutput output(parts, column_ids, state.projection_ids);
         if (filters != nullptr) {
             output.filter_scan(*filters, column_ids);
         }
@@ -166,8 +168,15 @@ public:
             choose_rows(reader, *chosen.rows);
         }
         data.reader = std::move(opened);
+        const auto fewer = output.without_times(*chosen.part, column_ids);
         const auto initialized = MultiFileReader::InitializeReader(
-            data, bind_data, columns, column_ids, filters, context, state);
+            data,
+            bind_data,
+            columns,
+            fewer ? fewer->columns : column_ids,
+            fewer ? duckdb::optional_ptr<duckdb::TableFilterSet>(fewer->filters.get()) : filters,
+            context,
+            state);
         state_->read_together(file.path, extents(reader, *state_->reader));
         return initialized;
     }
@@ -244,9 +253,16 @@ private:
     std::shared_ptr<InstanceState> state_;
 };
 
-struct ExplainInfo final : duckdb::OptimizerExtensionInfo {
-    std::shared_ptr<InstanceState> state;
-};
+/// The list of parts of a scan of the plan; null: it is another operator.
+duckdb::shared_ptr<duckdb::MultiFileList>* parts_of(duckdb::LogicalOperator& plan) {
+    if (plan.type != duckdb::LogicalOperatorType::LOGICAL_GET) {
+        return nullptr;
+    }
+    auto& get = plan.Cast<duckdb::LogicalGet>();
+    return get.function.name == kFunctionName
+               ? &get.bind_data->Cast<duckdb::MultiFileBindData>().file_list
+               : nullptr;
+}
 
 /// Of each scan of a plan that is explained: which of its parts are not read, now that its columns
 /// are known.
@@ -254,16 +270,13 @@ void note_counted_parts(InstanceState& state, duckdb::LogicalOperator& plan) {
     for (auto& child : plan.children) {
         note_counted_parts(state, *child);
     }
-    if (plan.type != duckdb::LogicalOperatorType::LOGICAL_GET) {
+    const auto* const files = parts_of(plan);
+    if (files == nullptr) {
         return;
     }
     const auto& get = plan.Cast<duckdb::LogicalGet>();
-    if (get.function.name != kFunctionName) {
-        return;
-    }
-    const auto& list =
-        get.bind_data->Cast<duckdb::MultiFileBindData>().file_list->Cast<ScanParts>();
-    ScanOutput output(list.source(), get.GetColumnIds(), get.projection_ids);
+    const auto& list = (*files)->Cast<ScanParts>();
+    ScanOutput output(list, get.GetColumnIds(), get.projection_ids);
     output.filter_plan(get.table_filters);
     auto parts = list.parts();
     for (std::size_t i = 0; i < parts.size(); ++i) {
@@ -275,14 +288,60 @@ void note_counted_parts(InstanceState& state, duckdb::LogicalOperator& plan) {
     state.note_scan(get.table_index, list.report_of(parts));
 }
 
-void explain_counted_parts(duckdb::DuckDB& database, const std::shared_ptr<InstanceState>& state) {
-    auto info = duckdb::make_shared_ptr<ExplainInfo>();
+/// Tells the scans of parts below that nobody looks at their rows. A scan hands on one column at
+/// least; of a query that only counts rows that is the one it filters by.
+void note_unread_rows(duckdb::LogicalOperator& plan) {
+    if (plan.type == duckdb::LogicalOperatorType::LOGICAL_UNION) {
+        for (auto& child : plan.children) {
+            note_unread_rows(*child);
+        }
+    } else if (auto* const files = parts_of(plan)) {
+        const auto& get = plan.Cast<duckdb::LogicalGet>();
+        const auto& columns = get.GetColumnIds();
+        if (columns.size() == 1 && get.projection_ids.empty() &&
+            columns[0].GetPrimaryIndex() == ScanSource::kTimestamp) {
+            *files = (*files)->Cast<ScanParts>().with_unread_times();
+        }
+    }
+}
+
+void note_unread_columns(duckdb::LogicalOperator& plan) {
+    for (auto& child : plan.children) {
+        note_unread_columns(*child);
+    }
+    // These hand nothing on but what their expressions make.
+    if (plan.type != duckdb::LogicalOperatorType::LOGICAL_PROJECTION &&
+        plan.type != duckdb::LogicalOperatorType::LOGICAL_AGGREGATE_AND_GROUP_BY) {
+        return;
+    }
+    bool reads_any = false;
+    duckdb::LogicalOperatorVisitor::EnumerateExpressions(
+        plan, [&](duckdb::unique_ptr<duckdb::Expression>* expression) {
+            duckdb::ExpressionIterator::EnumerateExpression(
+                *expression, [&](duckdb::Expression& part) {
+                    reads_any = reads_any || part.GetExpressionClass() ==
+                                                 duckdb::ExpressionClass::BOUND_COLUMN_REF;
+                });
+        });
+    if (!reads_any) {
+        note_unread_rows(*plan.children.at(0));
+    }
+}
+
+struct PlanInfo final : duckdb::OptimizerExtensionInfo {
+    std::shared_ptr<InstanceState> state;
+};
+
+/// Looks at each plan when it is done.
+void register_plan_notes(duckdb::DuckDB& database, const std::shared_ptr<InstanceState>& state) {
+    auto info = duckdb::make_shared_ptr<PlanInfo>();
     info->state = state;
     duckdb::OptimizerExtension extension;
     extension.optimizer_info = std::move(info);
     extension.optimize_function = [](duckdb::OptimizerExtensionInput& input,
                                      duckdb::unique_ptr<duckdb::LogicalOperator>& plan) {
-        auto& kept = *static_cast<ExplainInfo&>(*input.info).state;
+        note_unread_columns(*plan);
+        auto& kept = *static_cast<PlanInfo&>(*input.info).state;
         if (kept.explains) {
             note_counted_parts(kept, *plan);
         }
@@ -306,7 +365,7 @@ void register_part_scan(duckdb::DuckDB& database,
     auto info = duckdb::make_shared_ptr<PartsInfo>();
     info->state = state;
     function.function_info = std::move(info);
-    explain_counted_parts(database, state);
+    register_plan_notes(database, state);
     connection.context->RunFunctionInTransaction([&] {
         duckdb::ExtensionLoader loader(*database.instance, "molesignal");
         loader.RegisterFunction(function);

@@ -30,6 +30,12 @@ duckdb::shared_ptr<ScanParts> ScanParts::of(const std::shared_ptr<InstanceState>
         state, std::move(source), std::move(parts), PartHistory());
 }
 
+duckdb::shared_ptr<ScanParts> ScanParts::with_unread_times() const {
+    auto history = history_;
+    history.is_time_unread = true;
+    return duckdb::make_shared_ptr<ScanParts>(state_, source_, parts_, std::move(history));
+}
+
 duckdb::unique_ptr<duckdb::MultiFileList> ScanParts::ComplexFilterPushdown(
     duckdb::ClientContext& context,
     const duckdb::MultiFileOptions&,

@@ -31,6 +31,7 @@ struct PartHistory {
     std::int64_t answered = 0;           ///< Of these, alone.
     /// Filters were taken out: whoever reads the parts must read their chosen rows only.
     bool is_selection_needed = false;
+    bool is_time_unread = false;  ///< Nobody looks at the times that the scan hands on.
 };
 
 /// The parts of a source that a scan still has to read, newest first, as DuckDB's list of files. It
@@ -49,6 +50,9 @@ public:
 
     const ScanSource& source() const { return *source_; }
     const Parts& parts() const { return parts_; }
+    bool is_time_unread() const { return history_.is_time_unread; }
+    /// The same for a plan in which nobody looks at the times that the scan hands on.
+    duckdb::shared_ptr<ScanParts> with_unread_times() const;
     /// How `parts`, which may be a part of the list's, are read.
     ScanReport report_of(const Parts& parts) const { return report_of(parts, history_); }
     /// Has a few of the next parts' indexes fetched while part `at` is asked.
