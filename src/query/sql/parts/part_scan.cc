@@ -250,6 +250,7 @@ private:
         std::ranges::sort(chunks);
         return chunks;
     }
+
     std::shared_ptr<InstanceState> state_;
 };
 
