@@ -24,7 +24,7 @@ constexpr double kPatternTermBytes = 1.2;
 constexpr double kSequenceItemBytes = 1.1;
 /// Order may cost such a share of all lists; or so many bytes.
 constexpr double kOrderShare = 1.0 / 3;
-constexpr double kOrderBytes = 1024;
+constexpr double kOrderBytes = 16'384;
 /// More orders than that cost too much before they are counted.
 constexpr std::size_t kOrdersMax = 1U << 14U;
 /// Longer sequences end with kAnything.
