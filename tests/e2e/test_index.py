@@ -614,6 +614,34 @@ def test_explain_counts_each_part_once(start, corpus, expected):
             assert len(scan["conditions"]) >= scan["conditions_answered"], (SEED, statement, scan)
 
 
+def test_conditions_are_run_where_an_index_has_not_answered(start):
+    """A part of few rows has no common words, so its index does not say which of them have a phrase."""
+    server = start(*NO_CACHE)
+    large = [{"message": ["connection refused by host", "refused connection by host", "by connection refused"][n % 3], "n": n,
+              "level": LEVELS[n % 4]} for n in range(1200)]
+    small = [{"message": "connection refused by nobody", "n": -1, "level": LEVELS[0]}, {"message": "connection by refused", "n": -2}]
+    for rows in (large, small):
+        server.ingest("p", rows)
+        server.flush("p")
+    phrase = "match(message, '\"connection refused by\"')"
+    rows = [row for row in large + small if row["message"].startswith("connection refused by")]
+    answer = server.query(f"SELECT count(*) FROM logs.p WHERE {phrase}")
+    assert answer["rows"] == [[len(rows)]] and answer["stats"]["scanned_rows"] == len(small), answer
+    answer = server.query(f"SELECT sum(n) FROM logs.p WHERE {phrase}")
+    assert answer["rows"] == [[sum(row["n"] for row in rows)]], answer
+    ones = sum(row.get("level") == LEVELS[0] for row in rows)
+    for conditions in (f"{phrase} AND level = '{LEVELS[0]}'", f"level = '{LEVELS[0]}' AND {phrase} AND _timestamp > TIMESTAMPTZ '2001-01-01'",
+                       f"{phrase} AND message LIKE 'conn%' AND level = '{LEVELS[0]}'"):
+        assert server.query(f"SELECT count(*) FROM logs.p WHERE {conditions}")["rows"] == [[ones]], conditions
+    nots = len(large) + len(small) - len(rows)
+    assert server.query(f"SELECT count(*) FROM logs.p WHERE NOT {phrase}")["rows"] == [[nots]]
+    assert server.query(f"SELECT message FROM logs.p WHERE {phrase} AND n < 0")["rows"] == [["connection refused by nobody"]]
+    assert server.query(f"SELECT count(*) FROM logs.p a JOIN logs.p b ON a.n = b.n WHERE a.n >= 0 AND "
+                        f"match(a.message, '\"connection refused by\"') AND match(b.message, '\"by connection\"')")["rows"] == [[0]]
+    _, [scan] = explained(server, f"SELECT count(*) FROM logs.p WHERE {phrase}")
+    assert readings_of(scan)["index_exact"]["rows_left"] == len(rows) - 1 and scan["conditions_answered"] == 0, scan
+
+
 def test_times_of_parts_within_a_range_are_not_read(start, corpus, expected):
     server = start(*NO_CACHE)
     load(server, corpus[0])

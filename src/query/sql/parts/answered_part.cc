@@ -4,6 +4,10 @@
 #include <numeric>
 #include <utility>
 
+#include <duckdb/planner/expression/bound_reference_expression.hpp>
+#include <duckdb/planner/filter/conjunction_filter.hpp>
+
+#include "query/sql/duckdb_types.h"
 #include "query/sql/parts/part_index.h"
 #include "query/sql/parts/part_pruning.h"
 
@@ -47,69 +51,106 @@ std::optional<std::vector<ValueRun>> count_values(InstanceState& state,
 ScanOutput::ScanOutput(const ScanParts& parts,
                        const duckdb::vector<duckdb::ColumnIndex>& columns,
                        const duckdb::vector<duckdb::idx_t>& shown)
-    : source_(parts.source()) {
-    const auto count = shown.empty() ? columns.size() : shown.size();
-    for (std::size_t i = 0; i < count; ++i) {
-        const auto& id = columns[shown.empty() ? i : shown[i]];
-        const auto column = id.GetPrimaryIndex();
-        if (id.IsEmptyColumn() || (column == ScanSource::kTimestamp && parts.is_time_unread())) {
+    : parts_(parts), columns_(columns), shown_(shown) {
+    const auto& source = parts.source();
+    for (duckdb::idx_t place = 0; place < columns.size(); ++place) {
+        const auto& id = columns[place];
+        if (id.IsEmptyColumn() || !is_shown(place) || parts.history().is_unread) {
             continue;
         }
-        shows_times_ = shows_times_ || column == ScanSource::kTimestamp;
+        const auto column = id.GetPrimaryIndex();
         const bool is_text =
-            column >= ScanSource::kOwnColumns && column < source_.columns() &&
-            source_.schema.variants[column - ScanSource::kOwnColumns].type == FieldType::kString;
+            column >= ScanSource::kOwnColumns && column < source.columns() &&
+            source.schema.variants[column - ScanSource::kOwnColumns].type == FieldType::kString;
         has_others_ = has_others_ || !is_text || text_.value_or(column) != column;
         text_ = column;
     }
 }
 
-void ScanOutput::filter_scan(const duckdb::TableFilterSet& filters,
-                             const duckdb::vector<duckdb::ColumnIndex>& columns) {
+bool ScanOutput::is_shown(duckdb::idx_t place) const {
+    return shown_.empty() || std::ranges::find(shown_, place) != shown_.end();
+}
+
+void ScanOutput::filter_scan(const duckdb::TableFilterSet& filters) {
     filters_ = &filters;
-    for (const auto& id : columns) {
+    for (const auto& id : columns_) {
         filtered_.push_back(id.GetPrimaryIndex());
     }
 }
 
 void ScanOutput::filter_plan(const duckdb::TableFilterSet& filters) {
     filters_ = &filters;
-    filtered_.resize(source_.columns());
+    filtered_.resize(parts_.source().columns());
     std::iota(filtered_.begin(), filtered_.end(), 0);
 }
 
-bool ScanOutput::must_pass(const duckdb::TableFilterSet& filters, const PartInfo& part) const {
-    const BoundsOf times = [&](std::size_t column) {
-        return column == ScanSource::kTimestamp ? part_bounds(part, source_, column)
-                                                : ColumnBounds{.min = {}, .max = {}};
+duckdb::unique_ptr<duckdb::TableFilter> ScanOutput::left_of(const duckdb::TableFilter& filter,
+                                                            std::size_t column,
+                                                            const ChosenPart& chosen) const {
+    if (filter.filter_type == duckdb::TableFilterType::CONJUNCTION_AND) {
+        auto left = duckdb::make_uniq<duckdb::ConjunctionAndFilter>();
+        for (const auto& child : filter.Cast<duckdb::ConjunctionAndFilter>().child_filters) {
+            if (auto of_child = left_of(*child, column, chosen)) {
+                left->child_filters.push_back(std::move(of_child));
+            }
+        }
+        return left->child_filters.empty() ? nullptr : std::move(left);
+    }
+    if (column < parts_.source().columns()) {
+        const duckdb::BoundReferenceExpression reference(duckdb_type_of(parts_.source(), column),
+                                                         column);
+        const auto condition = filter.ToExpression(reference);
+        const auto& kept = parts_.history().kept;
+        for (std::size_t i = 0; i < kept.size(); ++i) {
+            if ((chosen.answered >> i & 1U) != 0 && kept[i]->Equals(*condition)) {
+                return nullptr;
+            }
+        }
+    }
+    duckdb::TableFilterSet alone;
+    alone.filters[0] = filter.Copy();
+    const BoundsOf times = [&](std::size_t of) {
+        return of == ScanSource::kTimestamp ? part_bounds(*chosen.part, parts_.source(), of)
+                                            : ColumnBounds{.min = {}, .max = {}};
     };
-    return molesignal::must_pass(filters, filtered_, source_, times);
+    return must_pass(alone, {column}, parts_.source(), times) ? nullptr
+                                                              : std::move(alone.filters[0]);
 }
 
-bool ScanOutput::has_all_rows_of(const PartInfo& part) const {
-    return filters_ == nullptr || must_pass(*filters_, part);
-}
-
-std::optional<ReaderDemand> ScanOutput::without_times(
-    const PartInfo& part, const duckdb::vector<duckdb::ColumnIndex>& columns) const {
-    if (filters_ == nullptr || shows_times_) {
-        return std::nullopt;
+ScanOutput::Filters ScanOutput::filters_left(const ChosenPart& chosen) const {
+    Filters left;
+    if (filters_ == nullptr) {
+        return left;
     }
     for (const auto& [place, filter] : filters_->filters) {
-        if (filtered_[place] != ScanSource::kTimestamp) {
-            continue;
+        const auto column = place < filtered_.size() ? filtered_[place] : UINT64_MAX;
+        if (auto of_filter = left_of(*filter, column, chosen)) {
+            left.emplace(place, std::move(of_filter));
         }
-        duckdb::TableFilterSet of_times;
-        of_times.filters[place] = filter->Copy();
-        if (!must_pass(of_times, part)) {
-            return std::nullopt;
-        }
-        ReaderDemand demand{.columns = columns, .filters = filters_->Copy()};
-        demand.columns[place] = duckdb::ColumnIndex(duckdb::COLUMN_IDENTIFIER_EMPTY);
-        demand.filters->filters.erase(place);
+    }
+    return left;
+}
+
+bool ScanOutput::has_all_rows_of(const ChosenPart& chosen) const {
+    return filters_left(chosen).empty();
+}
+
+ReaderDemand ScanOutput::demand_of(const ChosenPart& chosen) const {
+    ReaderDemand demand{.columns = columns_, .filters = nullptr};
+    if (filters_ == nullptr) {
         return demand;
     }
-    return std::nullopt;
+    auto left = filters_left(chosen);
+    for (const auto& [place, filter] : filters_->filters) {
+        if (!left.contains(place) && !is_shown(place)) {
+            demand.columns[place] = duckdb::ColumnIndex(duckdb::COLUMN_IDENTIFIER_EMPTY);
+        }
+    }
+    if (!left.empty()) {
+        demand.filters = duckdb::make_uniq<duckdb::TableFilterSet>();
+        demand.filters->filters.merge(left);
+    }
+    return demand;
 }
 
 duckdb::shared_ptr<AnsweredPart> answer_part(InstanceState& state,
@@ -119,7 +160,7 @@ duckdb::shared_ptr<AnsweredPart> answer_part(InstanceState& state,
     const auto& chosen = parts.parts()[at];
     const auto text = output.text();
     if (!output.is_countable() || (text.has_value() && chosen.rows != nullptr) ||
-        !output.has_all_rows_of(*chosen.part)) {
+        !output.has_all_rows_of(chosen)) {
         return nullptr;
     }
     duckdb::OpenFileInfo file(object_path(*chosen.part));

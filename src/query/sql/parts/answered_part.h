@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -16,41 +17,47 @@ namespace molesignal {
 /// What a reader of a part is asked for: columns, and filters by their places.
 struct ReaderDemand {
     duckdb::vector<duckdb::ColumnIndex> columns;
-    duckdb::unique_ptr<duckdb::TableFilterSet> filters;
+    duckdb::unique_ptr<duckdb::TableFilterSet> filters;  ///< Null: none.
 };
 
-/// What a scan hands on of the rows of its parts.
+/// What a scan hands on of the rows of its parts, and which rows.
 class ScanOutput {
 public:
-    /// `shown` are places in `columns`; empty: all. The list outlives the object.
+    /// `shown` are places in `columns`; empty: all. The references outlive the object.
     ScanOutput(const ScanParts& parts,
                const duckdb::vector<duckdb::ColumnIndex>& columns,
                const duckdb::vector<duckdb::idx_t>& shown);
     /// Adds the filters of a scan, which know columns by their places in `columns`, or those of a
     /// plan, which know them by themselves. They outlive the object.
-    void filter_scan(const duckdb::TableFilterSet& filters,
-                     const duckdb::vector<duckdb::ColumnIndex>& columns);
+    void filter_scan(const duckdb::TableFilterSet& filters);
     void filter_plan(const duckdb::TableFilterSet& filters);
 
     /// Nothing, or one column of texts.
     bool is_countable() const { return !has_others_; }
     std::optional<std::size_t> text() const { return text_; }
-    /// Whether certainly all rows of a part pass the filters, by their times.
-    bool has_all_rows_of(const PartInfo& part) const;
-    /// Of a scan with the columns `columns`: the same rows of a part without a look at their times,
-    /// which all pass and are not handed on. Nothing: they are needed, or there is no such filter.
-    std::optional<ReaderDemand> without_times(
-        const PartInfo& part, const duckdb::vector<duckdb::ColumnIndex>& columns) const;
+    /// Whether certainly all chosen rows of a part pass the filters.
+    bool has_all_rows_of(const ChosenPart& chosen) const;
+    /// Of a scan: what is to be read of a part. Filters that all chosen rows pass are left out, and
+    /// columns that nobody else wants.
+    ReaderDemand demand_of(const ChosenPart& chosen) const;
 
 private:
-    bool must_pass(const duckdb::TableFilterSet& filters, const PartInfo& part) const;
+    using Filters = std::map<duckdb::idx_t, duckdb::unique_ptr<duckdb::TableFilter>>;
+    /// Those that not certainly all chosen rows pass.
+    Filters filters_left(const ChosenPart& chosen) const;
+    /// What is left of a filter on `column`; null: nothing.
+    duckdb::unique_ptr<duckdb::TableFilter> left_of(const duckdb::TableFilter& filter,
+                                                    std::size_t column,
+                                                    const ChosenPart& chosen) const;
+    bool is_shown(duckdb::idx_t place) const;
 
-    const ScanSource& source_;
+    const ScanParts& parts_;
+    const duckdb::vector<duckdb::ColumnIndex>& columns_;
+    const duckdb::vector<duckdb::idx_t>& shown_;
     const duckdb::TableFilterSet* filters_ = nullptr;
     std::vector<std::uint64_t> filtered_;  ///< By what the filters know a column by.
     std::optional<std::size_t> text_;
     bool has_others_ = false;
-    bool shows_times_ = false;
 };
 
 /// Rows that have one value of a field; no value: none of it.

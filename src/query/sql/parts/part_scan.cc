@@ -151,7 +151,7 @@ public:
         }
         ScanOutput output(parts, column_ids, state.projection_ids);
         if (filters != nullptr) {
-            output.filter_scan(*filters, column_ids);
+            output.filter_scan(*filters);
         }
         if (auto answered = answer_part(*state_, parts, at, output)) {
             answered->file_list_idx = at;
@@ -168,15 +168,9 @@ public:
             choose_rows(reader, *chosen.rows);
         }
         data.reader = std::move(opened);
-        const auto fewer = output.without_times(*chosen.part, column_ids);
+        const auto demand = output.demand_of(chosen);
         const auto initialized = MultiFileReader::InitializeReader(
-            data,
-            bind_data,
-            columns,
-            fewer ? fewer->columns : column_ids,
-            fewer ? duckdb::optional_ptr<duckdb::TableFilterSet>(fewer->filters.get()) : filters,
-            context,
-            state);
+            data, bind_data, columns, demand.columns, demand.filters.get(), context, state);
         state_->read_together(file.path, extents(reader, *state_->reader));
         return initialized;
     }
@@ -290,19 +284,14 @@ void note_counted_parts(InstanceState& state, duckdb::LogicalOperator& plan) {
 }
 
 /// Tells the scans of parts below that nobody looks at their rows. A scan hands on one column at
-/// least; of a query that only counts rows that is the one it filters by.
+/// least: of a query that only counts rows those it filters by.
 void note_unread_rows(duckdb::LogicalOperator& plan) {
     if (plan.type == duckdb::LogicalOperatorType::LOGICAL_UNION) {
         for (auto& child : plan.children) {
             note_unread_rows(*child);
         }
     } else if (auto* const files = parts_of(plan)) {
-        const auto& get = plan.Cast<duckdb::LogicalGet>();
-        const auto& columns = get.GetColumnIds();
-        if (columns.size() == 1 && get.projection_ids.empty() &&
-            columns[0].GetPrimaryIndex() == ScanSource::kTimestamp) {
-            *files = (*files)->Cast<ScanParts>().with_unread_times();
-        }
+        *files = (*files)->Cast<ScanParts>().as_unread();
     }
 }
 

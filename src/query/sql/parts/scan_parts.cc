@@ -4,11 +4,41 @@
 #include <utility>
 
 #include <duckdb/planner/expression/bound_columnref_expression.hpp>
+#include <duckdb/planner/expression/bound_reference_expression.hpp>
+#include <duckdb/planner/expression_iterator.hpp>
+#include <duckdb/planner/filter/expression_filter.hpp>
 
+#include "query/sql/duckdb_types.h"
 #include "query/sql/parts/pack_lookup.h"
 #include "query/sql/parts/part_index.h"
 
 namespace molesignal {
+namespace {
+
+/// `condition` with its column as PartHistory::kept has it; null: it has none, or several.
+duckdb::unique_ptr<duckdb::Expression> reference_column(const duckdb::Expression& condition,
+                                                        const ColumnOf& column_of,
+                                                        const ScanSource& source) {
+    auto copy = condition.Copy();
+    std::optional<std::size_t> column;
+    bool is_one = true;
+    duckdb::ExpressionIterator::EnumerateExpression(copy, [&](duckdb::Expression& part) {
+        if (part.GetExpressionClass() == duckdb::ExpressionClass::BOUND_COLUMN_REF) {
+            const auto of_part = column_of(part);
+            is_one = is_one && of_part.has_value() && column.value_or(*of_part) == *of_part;
+            column = of_part;
+        }
+    });
+    if (!is_one || !column.has_value()) {
+        return nullptr;
+    }
+    const duckdb::BoundReferenceExpression reference(duckdb_type_of(source, *column), *column);
+    duckdb::ExpressionFilter::ReplaceExpressionRecursive(
+        copy, reference, duckdb::ExpressionType::BOUND_COLUMN_REF);
+    return copy;
+}
+
+}  // namespace
 
 ScanParts::ScanParts(std::shared_ptr<InstanceState> state,
                      std::shared_ptr<const ScanSource> source,
@@ -30,9 +60,9 @@ duckdb::shared_ptr<ScanParts> ScanParts::of(const std::shared_ptr<InstanceState>
         state, std::move(source), std::move(parts), PartHistory());
 }
 
-duckdb::shared_ptr<ScanParts> ScanParts::with_unread_times() const {
+duckdb::shared_ptr<ScanParts> ScanParts::as_unread() const {
     auto history = history_;
-    history.is_time_unread = true;
+    history.is_unread = true;
     return duckdb::make_shared_ptr<ScanParts>(state_, source_, parts_, std::move(history));
 }
 
@@ -199,11 +229,15 @@ bool ScanParts::ask_indexes(duckdb::ClientContext& context,
             tally.rows += asked.rows_left;
             if (asked.rows_left == 0) {
                 ++history.skipped_by_index;
+                for (auto& question : questions) {
+                    question.answered_by.resize(found.size());
+                }
                 continue;
             }
         }
         found.push_back(asked);
     }
+    keep_answers(questions, filters, column_of, found, history);
     tally.filters = drop_answered(questions, filters);
     history.answered += tally.filters;
     history.is_selection_needed = history.is_selection_needed || tally.filters > 0;
@@ -251,6 +285,7 @@ ChosenPart ScanParts::ask_index(const ChosenPart& chosen, std::vector<Question>&
     if (!index.has_value()) {
         for (auto& question : questions) {
             question.is_answered = false;
+            question.answered_by.push_back(false);
         }
         asked.reading = PartReading::kNoIndex;
         return asked;
@@ -266,12 +301,37 @@ ChosenPart ScanParts::ask_index(const ChosenPart& chosen, std::vector<Question>&
         }
         const bool is_answered = question.condition.same && selection.exact;
         question.is_answered = question.is_answered && is_answered;
+        question.answered_by.push_back(is_answered);
         is_exact = is_exact && is_answered;
     }
     asked.reading = is_exact ? PartReading::kExact : PartReading::kMaybe;
     asked.rows_left = static_cast<std::int64_t>(rows.count());
     asked.rows = rows.is_none() || rows.is_all() ? nullptr : state_->keep_rows(std::move(rows));
     return asked;
+}
+
+void ScanParts::keep_answers(const std::vector<Question>& questions,
+                             const Filters& filters,
+                             const ColumnOf& column_of,
+                             Parts& found,
+                             PartHistory& history) const {
+    for (const auto& question : questions) {
+        const bool is_for_some =
+            !question.is_answered &&
+            std::ranges::find(question.answered_by, true) != question.answered_by.end();
+        if (!is_for_some || history.kept.size() >= PartHistory::kKeptMax) {
+            continue;
+        }
+        auto condition = reference_column(*filters[question.filter], column_of, *source_);
+        if (condition == nullptr) {
+            continue;
+        }
+        const auto bit = std::uint64_t{1} << history.kept.size();
+        history.kept.emplace_back(condition.release());
+        for (std::size_t i = 0; i < found.size(); ++i) {
+            found[i].answered |= question.answered_by.at(i) ? bit : 0;
+        }
+    }
 }
 
 std::int64_t ScanParts::drop_answered(const std::vector<Question>& questions, Filters& filters) {
@@ -289,9 +349,10 @@ std::int64_t ScanParts::drop_large_selections(Parts& found) {
     constexpr std::int64_t kWorthwhileShare = 3;
     std::int64_t dropped = 0;
     for (auto& chosen : found) {
-        if (chosen.reading != PartReading::kNoIndex &&
+        if (chosen.reading != PartReading::kNoIndex && chosen.reading != PartReading::kExact &&
             chosen.rows_left * kWorthwhileShare > chosen.part->rows) {
             chosen.rows = nullptr;
+            chosen.answered = 0;
             chosen.reading = PartReading::kManyRows;
             ++dropped;
         }

@@ -20,6 +20,8 @@ struct ChosenPart {
     const RowSet* rows = nullptr;  ///< Null: all.
     PartReading reading = PartReading::kUnasked;
     std::int64_t rows_left = 0;  ///< By its index, if that was asked.
+    /// Bits: which of PartHistory::kept are true of all these rows.
+    std::uint64_t answered = 0;
 };
 
 /// What a list has come through to what it is.
@@ -31,7 +33,12 @@ struct PartHistory {
     std::int64_t answered = 0;           ///< Of these, alone.
     /// Filters were taken out: whoever reads the parts must read their chosen rows only.
     bool is_selection_needed = false;
-    bool is_time_unread = false;  ///< Nobody looks at the times that the scan hands on.
+    /// Conditions that remain as filters of the scan, because not every part's index has answered
+    /// them. Their column is a BoundReferenceExpression with its number. At most kKeptMax.
+    std::vector<std::shared_ptr<const duckdb::Expression>> kept;
+    static constexpr std::size_t kKeptMax = 64;
+    bool is_unread =
+        false;  ///< Nobody looks at what the scan hands on, but for the number of rows.
 };
 
 /// The parts of a source that a scan still has to read, newest first, as DuckDB's list of files. It
@@ -50,9 +57,9 @@ public:
 
     const ScanSource& source() const { return *source_; }
     const Parts& parts() const { return parts_; }
-    bool is_time_unread() const { return history_.is_time_unread; }
-    /// The same for a plan in which nobody looks at the times that the scan hands on.
-    duckdb::shared_ptr<ScanParts> with_unread_times() const;
+    const PartHistory& history() const { return history_; }
+    /// The same for a plan in which nobody looks at what the scan hands on.
+    duckdb::shared_ptr<ScanParts> as_unread() const;
     /// How `parts`, which may be a part of the list's, are read.
     ScanReport report_of(const Parts& parts) const { return report_of(parts, history_); }
     /// Has a few of the next parts' indexes fetched while part `at` is asked.
@@ -90,7 +97,8 @@ private:
     struct Question {
         std::size_t filter = 0;
         IndexCondition condition;
-        bool is_answered = true;  ///< Exactly, for every part so far.
+        bool is_answered = true;        ///< Exactly, for every part so far.
+        std::vector<bool> answered_by;  ///< Of the parts that were found.
     };
 
     duckdb::unique_ptr<MultiFileList> make(Parts parts, PartHistory history) const;
@@ -114,6 +122,12 @@ private:
     std::int64_t drop_ruled_out(const std::vector<Question>& questions, Parts& kept) const;
     /// The part with the rows that its index leaves of those it had.
     ChosenPart ask_index(const ChosenPart& chosen, std::vector<Question>& questions) const;
+    /// Notes in `found` the answers to questions that some parts have answered, others not.
+    void keep_answers(const std::vector<Question>& questions,
+                      const Filters& filters,
+                      const ColumnOf& column_of,
+                      Parts& found,
+                      PartHistory& history) const;
     /// Takes the filters out that every part has answered; returns how many.
     static std::int64_t drop_answered(const std::vector<Question>& questions, Filters& filters);
     /// A selection of many rows saves nothing when the filter runs all the same. Returns how many
