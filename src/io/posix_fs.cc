@@ -129,7 +129,7 @@ public:
         if (retry_interrupted([&] { return ::fdatasync(descriptor_); }) != 0) {
             return error_of(errno, "sync", path_);
         }
-        return {};
+        return check_writable();
     }
 
     Result<> truncate(std::uint64_t size) override {
@@ -159,6 +159,22 @@ public:
     }
 
 private:
+    /// A sync that is under way while ext4 turns read-only after an error may be answered with
+    /// success though its blocks are lost (seen with Linux 6.18; earlier ones answer so as long as
+    /// the file system is read-only). Afterwards nothing can be opened for writing there.
+    Result<> check_writable() const {
+        std::array<char, 32> name{};
+        fmt::format_to_n(name.data(), name.size() - 1, "/proc/self/fd/{}", descriptor_);
+        const auto again =
+            retry_interrupted([&] { return ::open(name.data(), O_WRONLY | O_CLOEXEC); });
+        if (again >= 0) {
+            ::close(again);
+        } else if (errno == EROFS) {
+            return error_of(EROFS, "sync", path_);
+        }
+        return {};
+    }
+
     int descriptor_;
     std::string path_;
 };
