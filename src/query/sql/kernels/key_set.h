@@ -1,7 +1,7 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
-#include <bit>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -112,7 +112,15 @@ private:
             if (other.size_ > size_) {
                 std::swap(*this, other);
             }
-            other.for_each([this](const Key& key) { insert(key, hash_of(key)); });
+            // Not in the order of the places: keys that all belong to one end of this table would
+            // pile up behind each other long before it is full enough to grow.
+            constexpr std::size_t kStride = 0x9e3779b1;  // Odd: every place comes once.
+            for (std::size_t i = 0; i < other.capacity(); ++i) {
+                const auto& key = other.places_[i * kStride & other.mask_];
+                if (key != Key{}) {
+                    insert(key, hash_of(key));
+                }
+            }
             other = Table();
         }
         template <class Body>
