@@ -334,14 +334,30 @@ bool may_be_true(const duckdb::Expression& condition,
 
 namespace {
 
-constexpr std::uint64_t kNoColumn = UINT64_MAX;
-
 /// The column of a filter that is turned into an expression by its scan's column.
 std::optional<std::size_t> filtered_column(const Expression& expression) {
     return expression.GetExpressionClass() == ExpressionClass::BOUND_REF
                ? std::optional<std::size_t>(
                      expression.Cast<duckdb::BoundReferenceExpression>().index)
                : std::nullopt;
+}
+
+/// Whether `holds` is true of every filter as a condition; of one on a column of DuckDB's own, such
+/// as the row's number, `of_others` stands.
+template <class Holds>
+bool all_filters(const duckdb::TableFilterSet& filters,
+                 const std::vector<std::uint64_t>& columns,
+                 const ScanSource& source,
+                 bool of_others,
+                 const Holds& holds) {
+    return std::ranges::all_of(filters.filters, [&](const auto& entry) {
+        if (entry.first >= columns.size() || columns[entry.first] >= source.columns()) {
+            return of_others;
+        }
+        const auto column = columns[entry.first];
+        const duckdb::BoundReferenceExpression reference(duckdb_type_of(source, column), column);
+        return holds(*entry.second->ToExpression(reference));
+    });
 }
 
 }  // namespace
@@ -351,13 +367,9 @@ bool may_pass(const duckdb::TableFilterSet& filters,
               const ScanSource& source,
               const BoundsOf& bounds_of) {
     const ColumnOf column_of = filtered_column;
-    return std::ranges::all_of(filters.filters, [&](const auto& entry) {
-        const auto column = entry.first < columns.size() ? columns[entry.first] : kNoColumn;
-        if (column >= source.columns()) {
-            return true;  // A column of DuckDB's own, such as the row's number.
-        }
-        const duckdb::BoundReferenceExpression reference(duckdb_type_of(source, column), column);
-        return may_be_true(*entry.second->ToExpression(reference), column_of, bounds_of);
+    const Evaluation evaluation(column_of, bounds_of);
+    return all_filters(filters, columns, source, true, [&](const Expression& condition) {
+        return evaluation.may_be_true(condition);
     });
 }
 
@@ -366,14 +378,9 @@ bool must_pass(const duckdb::TableFilterSet& filters,
                const ScanSource& source,
                const BoundsOf& bounds_of) {
     const ColumnOf column_of = filtered_column;
-    return std::ranges::all_of(filters.filters, [&](const auto& entry) {
-        const auto column = entry.first < columns.size() ? columns[entry.first] : kNoColumn;
-        if (column >= source.columns()) {
-            return false;  // A column of DuckDB's own, such as the row's number.
-        }
-        const duckdb::BoundReferenceExpression reference(duckdb_type_of(source, column), column);
-        return Evaluation(column_of, bounds_of)
-            .must_be_true(*entry.second->ToExpression(reference));
+    const Evaluation evaluation(column_of, bounds_of);
+    return all_filters(filters, columns, source, false, [&](const Expression& condition) {
+        return evaluation.must_be_true(condition);
     });
 }
 
