@@ -2,6 +2,7 @@
 from then on, the answers and the health say why, queries go on, and a restart on the repaired disk loses and doubles
 nothing. Only then: the log never trusts a disk again that has refused a write."""
 import json
+import pathlib
 import signal
 import subprocess
 import time
@@ -38,6 +39,12 @@ def wait_until(condition, what, seconds=60):
         time.sleep(0.05)
 
 
+def states_of_threads(server):
+    """As the kernel names them: a thread in a sync is "D" until that has ended, whatever signal it has."""
+    tasks = pathlib.Path(f"/proc/{server.process.pid}/task")
+    return {task.joinpath("stat").read_text().rsplit(")", 1)[1].split()[0] for task in tasks.iterdir()}
+
+
 def component(server, name):
     return json.loads(server.request("GET", "/healthz")[2])["components"][name]
 
@@ -53,7 +60,7 @@ def test_a_disk_that_turns_read_only_loses_and_doubles_nothing(start, disk, tmp_
     # No sync is under way at that moment: ext4 answers such a one with success though its blocks are lost, and nothing that
     # a program can ask says so before the kernel has set its mark (docs/how-data-can-be-lost.md).
     server.process.send_signal(signal.SIGSTOP)
-    time.sleep(0.3)
+    wait_until(lambda: states_of_threads(server) == {"T"}, "all threads have ended their calls and are stopped")
     disk.turn_read_only()
     server.process.send_signal(signal.SIGCONT)
 
